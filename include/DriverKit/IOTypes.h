@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Scalar types, fixed-size names and plain structures that interfaces share. Parsed by C, C++ and
+ * iig alike, so it holds declarations only.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <DriverKit/IOReturn.h>
+
+typedef uint32_t IOOptionBits;
+
+/* Names have a fixed room, terminator included. A longer one is kIOReturnOverrun, never cut. */
+typedef char IODispatchQueueName[256];
+typedef char IOServiceName[128];
+typedef char IOPropertyName[128];
+
+/* An open file descriptor that travels with a message; -1 is none. The receiver owns what it got. */
+typedef int dext_fd_t;
+
+typedef struct IOAddressSegment {
+	uint64_t address;
+	uint64_t length;
+} IOAddressSegment;
+
+enum { // IOMemoryDescriptor directions and creation options
+	kIOMemoryDirectionNone = 0,
+	kIOMemoryDirectionIn = 1,
+	kIOMemoryDirectionOut = 2,
+	kIOMemoryDirectionOutIn = 3,
+	kIOMemoryDirectionInOut = 3,
+	kIOMemoryDisableCopyOnWrite = 0x10,
+};
+
+enum { // IOMemoryDescriptor::CreateMapping options
+	kIOMemoryMapFixedAddress = 0x1,
+	kIOMemoryMapReadOnly = 0x2,
+	kIOMemoryMapGuardedMask = 0x1c,
+	kIOMemoryMapCacheModeDefault = 0,
+	kIOMemoryMapCacheModeInhibit = 0x100,
+	kIOMemoryMapCacheModeCopyback = 0x200,
+	kIOMemoryMapCacheModeWriteThrough = 0x400,
+	kIOMemoryMapCacheModeRealTime = 0x800,
+};
+
+enum { // IOUserClient::CopyClientMemoryForType *options
+	kIOUserClientMemoryReadOnly = 1,
+};
+
+enum { kIOUserClientAsyncArgumentsCountMax = 16, kIOUserClientScalarArgumentsCountMax = 16 };
+typedef uint64_t IOUserClientAsyncArgumentsArray[kIOUserClientAsyncArgumentsCountMax];
+
+/* Largest structure that a call carries by copy; a larger one is a memory descriptor. */
+enum { kIOUserClientStructureMaximumInline = 4096 };

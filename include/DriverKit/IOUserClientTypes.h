@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What an external method is given, and the table that says what it accepts. */
+
+#include <DriverKit/IOTypes.h>
+
+#ifdef __cplusplus
+class OSObject;
+class OSData;
+class OSAction;
+class IOMemoryDescriptor;
+#else
+typedef struct OSObject OSObject;
+typedef struct OSData OSData;
+typedef struct OSAction OSAction;
+typedef struct IOMemoryDescriptor IOMemoryDescriptor;
+#endif
+
+/* Fields after a call's inputs are the method's to fill; all objects are borrowed for the call:
+ * a method that completes later retains `completion`. */
+typedef struct IOUserClientMethodArguments {
+	uint64_t version;
+	uint64_t selector;
+	OSAction *completion; // NULL: a synchronous call
+	const uint64_t *scalarInput;
+	uint32_t scalarInputCount;
+	OSData *structureInput;                       // NULL: none
+	IOMemoryDescriptor *structureInputDescriptor; // instead of it above 4096 bytes
+	uint64_t *scalarOutput;
+	uint32_t scalarOutputCount; // in: room; the method lowers it to what it wrote
+	OSData *structureOutput;    // the method sets it (returned to the caller of the method)
+	IOMemoryDescriptor *structureOutputDescriptor;
+	uint64_t structureOutputMaximumSize;
+} IOUserClientMethodArguments;
+
+typedef kern_return_t (*IOUserClientMethodFunction)(OSObject *target, void *reference,
+						     IOUserClientMethodArguments *arguments);
+
+#define kIOUserClientVariableStructureSize 0xffffffffU
+
+/* One external method. Each check is exact, or 0xffffffff for any. */
+typedef struct IOUserClientMethodDispatch {
+	IOUserClientMethodFunction function;
+	uint32_t checkCompletionExists; // 1: must be asynchronous; 0: must not; 0xffffffff: either
+	uint32_t checkScalarInputCount;
+	uint32_t checkStructureInputSize;
+	uint32_t checkScalarOutputCount;
+	uint32_t checkStructureOutputSize;
+} IOUserClientMethodDispatch;

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The object model: what an object is, what a class is, and how a call finds its method.
+ *
+ * One pointer is one object, in C and in C++. An instance begins with struct OSObject; every
+ * class in its chain then adds exactly one pointer (`ivars`), so a base class may grow without
+ * changing any class derived from it. A class is a constant table that iig writes.
+ *
+ * A method has one table row: its id, its shape (what iig knows about it), and a thunk that takes
+ * the object and a pointer to the method's message struct (struct Class_Method_Msg) and makes the
+ * typed call. The same struct serves a direct call, a queued call and a remote one.
+ *
+ * Any thread. Retain and release are atomic; what a method may assume about queues is stated by
+ * the method.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <DriverKit/IOReturn.h>
+
+typedef struct OSObject OSObject;
+typedef struct OSMetaClass OSMetaClass;
+struct wire_reader;
+struct wire_writer;
+
+/* What iig knows about one declared method. Constant; one per declaration, shared by overrides. */
+struct OSMethodShape {
+	uint64_t id;             // SHA-256 over class, method and parameter types, first 64 bits
+	const char *class_name;  // the class that declared it first
+	const char *name;
+	uint32_t flags;          // OSMethodFlags
+	uint32_t msg_size;       // sizeof(struct Class_Method_Msg)
+	uint16_t n_objects;      // object pointers that enter with the message
+	const uint16_t *objects; // their offsets in the message
+	/* How it crosses a process. NULL for LOCALONLY. 0 or a negative errno; decode is strict. */
+	int (*put_request)(struct wire_writer *w, const void *msg);
+	int (*get_request)(struct wire_reader *r, void *msg);
+	int (*put_reply)(struct wire_writer *w, const void *msg);
+	int (*get_reply)(struct wire_reader *r, void *msg);
+};
+
+enum OSMethodFlags {
+	kOSMethodLocalOnly = 1 << 0, // never leaves the process: may carry any pointer
+	kOSMethodOneway = 1 << 1,    // returns void: nobody waits for it
+	kOSMethodTarget = 1 << 2,    // a callback prototype: delivered through its OSAction
+};
+
+/* One row of a class: this class's implementation of a method. */
+struct OSMethod {
+	const struct OSMethodShape *shape;
+	void (*invoke)(OSObject *self, void *msg); // the generated thunk
+	uint8_t queue; // 0: the default queue; else 1 + index into the class's queue_names
+};
+
+struct OSMetaClass {
+	const char *name;
+	const OSMetaClass *super; // NULL for OSObject
+	uint32_t instance_size;   // bytes, its super's included
+	uint32_t n_methods;
+	const struct OSMethod *methods;        // ascending by shape->id
+	const char *const *queue_names;        // QUEUENAME(...)s of this class
+	uint32_t n_queue_names;
+	void (*construct)(OSObject *self);     // C++ constructors in place; NULL in C
+};
+
+/* The head of every instance. Fields are private to the object model. */
+struct OSObject {
+	void *cxx;                   // belongs to C++: its vtable pointer, at offset 0
+	const OSMetaClass *meta;
+	_Atomic uint32_t refcount;
+	uint32_t flags;
+	struct OSObject_IVars *ivars; // private to the runtime
+};
+
+#define OSTypeID(type) (&g##type##MetaClass)
+
+/* Allocate an instance: zeroed, one reference, not yet init()ed; NULL without memory. */
+#define OSTypeAlloc(type) ((type *)OSObjectAllocate(OSTypeID(type)))
+
+/* NULL when `object` is NULL or not a `type`. */
+#define OSDynamicCast(type, object) ((type *)OSMetaClassCast(OSTypeID(type), (object)))
+
+/* Release and forget. */
+#define OSSafeReleaseNULL(object)                 \
+	do {                                      \
+		OSObjectRelease((object));        \
+		(object) = NULL;                  \
+	} while (0)
+
+/* The argument list of a method as iig wrote it; see IMPL. */
+#define IMPL(cls, method) cls##_##method##_Impl(cls##_##method##_Args)
+
+extern const OSMetaClass gOSObjectMetaClass;
+
+OSObject *OSObjectAllocate(const OSMetaClass *meta);
+
+/* `object` may be NULL; any pointer to an instance is accepted. */
+void *OSMetaClassCast(const OSMetaClass *meta, const void *object);
+
+/* Is `meta` the class `ancestor` or derived from it? */
+bool OSMetaClassIsSubclass(const OSMetaClass *meta, const OSMetaClass *ancestor);
+
+void OSObjectRetain(const void *object);  // NULL is ignored
+void OSObjectRelease(const void *object); // NULL is ignored; the last one calls free()
+
+/*
+ * Make a class known by name, so that a personality can name it. The generated constructor calls
+ * it before main. A second class of the same name is refused with kIOReturnExclusiveAccess.
+ */
+kern_return_t OSMetaClassRegister(const OSMetaClass *meta);
+const OSMetaClass *OSMetaClassGetNamed(const char *name); // NULL: unknown; classes are constant
+
+/* The row that serves `id` for `meta`: its own or an ancestor's; NULL: none. */
+const struct OSMethod *OSMetaClassFindMethod(const OSMetaClass *meta, uint64_t id);
+
+/*
+ * Call a method: the stubs that iig writes end here. OSObjectInvoke goes through the object's
+ * queue or its proxy; OSObjectInvokeSuper calls the implementation of `super` at once, on the
+ * caller's queue. Both return whether the call was made; the method's own result is in the
+ * message. kIOReturnUnsupported: nobody implements it.
+ */
+kern_return_t OSObjectInvoke(OSObject *self, const struct OSMethodShape *shape, void *msg);
+kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
+				  const struct OSMethodShape *shape, void *msg);
+
+/*
+ * Deliver a callback (a TARGET method) through its action: the message is copied, the objects in
+ * it are kept, and the action's target runs it on its own queue. Never blocks, never waits.
+ */
+typedef struct OSAction OSAction;
+kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape, const void *msg);

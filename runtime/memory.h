@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Memory descriptors from the inside: what families and backends need beyond the public calls.
+ */
+
+#include <stdint.h>
+
+#include <DriverKit/IOMemoryDescriptor.h>
+
+/* What backs a descriptor. */
+struct memory_backing {
+	int fd;          // borrowed from the descriptor
+	uint64_t offset; // of byte 0 in fd
+	uint64_t length;
+	uint32_t direction;  // kIOMemoryDirection…
+	uint32_t cache_mode; // kIOMemoryMapCacheMode…
+};
+
+/* A descriptor over `fd`, which is consumed, also on failure. The range is checked against fstat
+ * when fd is a regular file or memfd: a range beyond its end is refused with a reason. */
+kern_return_t memory_descriptor_create(int fd, uint64_t offset, uint64_t length, uint32_t direction,
+				       IOMemoryDescriptor **memory);
+void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backing);
+
+/* The bytes of `memory` in this process, mapped once and kept until the descriptor is freed:
+ * what a USB backend reads and writes. Fails with a reason. */
+kern_return_t memory_get_bytes(IOMemoryDescriptor *memory, void **address, uint64_t *length);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Work, as families and backends use it: queues, descriptors in the event loop, timers, waiting.
+ *
+ * A worker thread runs the event loop; a thread that must block hands the loop to another first
+ * (worker_wait), so a driver that waits in one queue never stops the others. IODispatchQueue is
+ * the public face of struct queue_item and of the functions here.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <DriverKit/IODispatchQueue.h>
+
+/* Intrusive: embedded in what is queued, so that posting allocates nothing. */
+struct queue_item {
+	struct queue_item *next;          // queue.c
+	void (*run)(struct queue_item *); // on the queue; may free the item
+};
+
+/* Post. The item belongs to the queue until `run`. False: the queue is cancelled and the item was
+ * not taken. Runs inline when the caller is a worker between two pieces of work and the queue is
+ * idle; never inline inside other work. */
+bool queue_post(IODispatchQueue *queue, struct queue_item *item);
+
+/* The queue the calling thread is running on; borrowed; NULL: none. */
+IODispatchQueue *queue_current(void);
+
+/* Run fn on the queue, held, and wait: inline when idle or already on it. */
+void queue_sync(IODispatchQueue *queue, void (*fn)(void *context), void *context);
+
+/* --- a descriptor in the event loop --- */
+struct fd_source;
+/* Call fn on `queue` when fd is ready for `events` (EPOLLIN, EPOLLOUT); level-triggered: it is
+ * disarmed while fn is queued or running and armed again after. With EPOLLET it is edge-triggered.
+ * fd is borrowed and must outlive the source. */
+int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQueue *queue,
+		   void (*fn)(void *context, uint32_t ready), void *context);
+int fd_source_set_events(struct fd_source *source, uint32_t events);
+/* On its queue: fn never runs after. */
+struct fd_source *fd_source_close(struct fd_source *source);
+
+/* --- a one-shot timer --- */
+struct timer_source;
+int timer_source_open(struct timer_source **out, IODispatchQueue *queue, void (*fn)(void *context),
+		      void *context);
+int timer_source_set(struct timer_source *timer, uint64_t deadline_ns); // CLOCK_MONOTONIC; 0: disarm
+struct timer_source *timer_source_close(struct timer_source *timer);
+
+/* --- waiting --- */
+/* Wait until *word != value, or deadline_ns (CLOCK_MONOTONIC; 0: for ever, internal use only), with
+ * the event loop handed to another thread. 0 or -ETIMEDOUT. Wake with worker_wake after changing it. */
+int worker_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
+void worker_wake(_Atomic uint32_t *word);

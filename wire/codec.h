@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Bytes and descriptors of one message: a bounded writer and a strict reader. The functions that
+ * iig generates use these and nothing else. Little-endian, 8-byte aligned fields.
+ *
+ * Errors are sticky: after the first failure every call fails with the same negative errno, so a
+ * caller encodes or decodes all fields and tests once. A reader is done only when every byte and
+ * every descriptor was taken (reader_finish): trailing data is an error.
+ *
+ * One thread at a time. A writer borrows its descriptors; a reader owns those it was given until
+ * they are taken, and closes the rest at reader_deinit.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <DriverKit/OSMetaClass.h>
+
+#define WIRE_BODY_MAX (128U * 1024) // bytes of a message body
+#define WIRE_FDS_MAX 16U
+
+struct wire_writer {
+	uint8_t *data; // owned
+	size_t size, capacity;
+	int fds[WIRE_FDS_MAX]; // borrowed
+	unsigned n_fds;
+	int error; // 0 or negative errno
+};
+
+struct wire_reader {
+	const uint8_t *data; // borrowed
+	size_t size, offset;
+	int fds[WIRE_FDS_MAX]; // owned; -1 once taken
+	unsigned n_fds, next_fd;
+	int error;
+};
+
+void wire_writer_init(struct wire_writer *w);
+void wire_writer_deinit(struct wire_writer *w);
+
+void wire_reader_init(struct wire_reader *r, const void *data, size_t size);
+void wire_reader_give_fds(struct wire_reader *r, const int *fds, unsigned n_fds);
+void wire_reader_deinit(struct wire_reader *r);
+
+/* Each returns 0 or the sticky error. Integers take 8 bytes whatever their type; a value that does
+ * not fit `bytes` on decode is -EBADMSG. */
+int wire_put_u64(struct wire_writer *w, uint64_t value);
+int wire_put_bytes(struct wire_writer *w, const void *data, size_t size);         // exact, no length
+int wire_put_string(struct wire_writer *w, const char *text, size_t room);        // -EOVERFLOW: too long
+int wire_put_object(struct wire_writer *w, const OSObject *object);               // serializable or NULL
+int wire_put_fd(struct wire_writer *w, int fd);                                   // -1: none
+
+int wire_get_u64(struct wire_reader *r, uint64_t max, uint64_t *value);
+int wire_get_bytes(struct wire_reader *r, void *data, size_t size);
+int wire_get_string(struct wire_reader *r, char *text, size_t room);              // NUL-terminated, zero filled
+int wire_get_object(struct wire_reader *r, const OSMetaClass *meta, OSObject **object); // returned, or NULL
+int wire_get_fd(struct wire_reader *r, int *fd);                                  // consumed by the caller
+int wire_reader_finish(struct wire_reader *r);

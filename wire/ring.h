@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The shared memory of one connection: calls from an application to a dext, and events back.
+ *
+ * dextd creates it (ring_create) and keeps its descriptor. A call owns a 256-byte slot until its
+ * reply is taken; the reply is written into the same slot; a structure that does not fit the slot
+ * goes to the slot's own arena block. Calls enter in order through a submission queue of slot
+ * numbers, one entry per slot, which therefore never overflows. Events have a ring of their own.
+ *
+ * Neither side trusts the other. Geometry is fixed at creation, checked once, and kept privately;
+ * each side keeps its own indices; a slot, an event and an arena block are copied once and looked
+ * at only in the copy. A corrupt ring is -EBADMSG: it ends that connection and nothing else.
+ *
+ * Order: publish is store-release, take is load-acquire, on the state word of a slot or the
+ * sequence of an entry. Sleeping is: set the flag, full fence, look again, wait with a time limit.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <DriverKit/IOTypes.h>
+
+#define RING_MAGIC 0x47525844U // "DXRG"
+#define RING_MAJOR 1U
+#define RING_MINOR 0U
+#define RING_SLOT_SIZE 256U
+#define RING_PAYLOAD 192U // of a slot or an event: scalars, then the structure if it fits
+#define RING_BLOCK 4096U  // of the arena, one per slot
+#define RING_SCALARS 16U
+#define RING_SLOTS 32U // what ring_create makes; receivers accept powers of two from 1 to 1024
+#define RING_EVENTS 64U
+
+enum ring_kind {
+	RING_CALL = 1,  // ExternalMethod
+	RING_MAP = 2,   // scalars: type, options. reply: offset, length, options; a descriptor follows on the socket
+	RING_UNMAP = 3, // scalars: type
+};
+
+/* A private copy of one call's request. */
+struct ring_request {
+	uint32_t slot;     // receiver: which slot to answer
+	uint32_t kind;     // enum ring_kind
+	uint64_t sequence; // the call's number; names its descriptor on the socket
+	uint64_t selector;
+	uint64_t async; // the application's reference for an asynchronous call; 0: synchronous
+	uint32_t n_scalars, n_scalars_out; // in; room for out
+	uint32_t structure_size, structure_out_max;
+	uint64_t scalars[RING_SCALARS];
+	uint8_t structure[RING_BLOCK]; // structure_size bytes are valid
+};
+
+/* A private copy of one reply. A refusal carries a reason text instead of values. */
+struct ring_reply {
+	IOReturn status;
+	uint32_t n_scalars;
+	uint32_t structure_size;
+	uint64_t scalars[RING_SCALARS];
+	uint8_t structure[RING_BLOCK];
+	char reason[RING_PAYLOAD]; // NUL-terminated; empty on success
+};
+
+/* A completion or a notification: ring to the application. */
+struct ring_event {
+	uint64_t async; // as in the request
+	IOReturn status;
+	uint32_t n_scalars;
+	uint64_t scalars[RING_SCALARS];
+};
+
+/* What travels on a connection's socket beside the ring, dext to application. */
+enum { RING_SOCKET_WAKE = 1, RING_SOCKET_DESCRIPTOR = 2 };
+struct ring_socket_message {
+	uint32_t kind;
+	uint32_t reserved;
+	uint64_t sequence; // RING_SOCKET_DESCRIPTOR: the call it belongs to; one descriptor is attached
+};
+
+/* dextd. A sealed memfd; returned. */
+int ring_create(int *memory_fd);
+/* End every call in flight with `status` and `reason`, refuse new ones, wake all who wait. */
+int ring_abort(int memory_fd, IOReturn status, const char *reason);
+
+/* --- the dext's side: one thread at a time, but for ring_server_reply, which any may call --- */
+struct ring_server;
+int ring_server_open(struct ring_server **out, int memory_fd); // fd borrowed; -EBADMSG
+struct ring_server *ring_server_close(struct ring_server *s);  // returns NULL
+/* 1: `request` is the next call. 0: none waits. -EBADMSG. */
+int ring_server_next(struct ring_server *s, struct ring_request *request);
+/* Before sleeping: true when nothing waits and the flag is set, so that a caller rings the doorbell. */
+bool ring_server_sleep(struct ring_server *s);
+int ring_server_reply(struct ring_server *s, uint32_t slot, const struct ring_reply *reply);
+/* 0 or 1 (the application sleeps: send RING_SOCKET_WAKE); -ENOSPC: it does not read. Locked inside. */
+int ring_server_event(struct ring_server *s, const struct ring_event *event);
+
+/* --- the application's side: any thread --- */
+struct ring_client;
+int ring_client_open(struct ring_client **out, int memory_fd, int doorbell_fd); // both borrowed
+struct ring_client *ring_client_close(struct ring_client *c);
+/* Submit and wait for the reply, at most timeout_ms. 0: `reply` is valid. -ETIMEDOUT: the slot stays
+ * the call's until its reply comes. -ECONNRESET: the connection ended. -EAGAIN: all slots are owned. */
+int ring_client_call(struct ring_client *c, struct ring_request *request, struct ring_reply *reply,
+		     uint32_t timeout_ms);
+/* 1: an event. 0: none. -EBADMSG. One reader at a time. */
+int ring_client_next_event(struct ring_client *c, struct ring_event *event);
+/* Before polling: true when no event waits and the flag is set, so that the dext sends a wake. */
+bool ring_client_event_sleep(struct ring_client *c);
