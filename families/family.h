@@ -36,5 +36,6 @@ const struct family_ops *family_find(const char *provider_class); // NULL: none
 
 /* A descriptor of the handover; consumed by the caller; -1: none left or already taken. */
 int handover_take_fd(struct device_handover *handover, unsigned index);
+void handover_deinit(struct device_handover *handover); // closes what nobody took
 /* The device is gone or unusable: tells dextd, once. */
 void provider_lost(IOService *provider, const char *format, ...) __attribute__((format(printf, 2, 3)));

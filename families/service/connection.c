@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A ring is served on the default queue of its user client: the doorbell is an edge-triggered
+ * source of that queue, so the worker that took the wake-up takes the calls off the ring and runs
+ * ExternalMethod itself. A turn is bounded, after which the connection queues up again behind the
+ * others: one busy application cannot starve the rest.
+ *
+ * An asynchronous call becomes an OSAction whose delivery writes an event. Each such call reserves
+ * one place in the event ring when it is accepted, so its completion always finds room: what an
+ * application does not read costs it the next call, not the driver a completion. An action that is
+ * dropped without having been completed completes with kIOReturnAborted.
+ *
+ * A method may sleep and so give the queue up; `serving` keeps a second turn from entering.
+ */
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <base/cleanup.h>
+#include <base/log.h>
+#include <base/reason.h>
+#include <families/service/connection.h>
+#include <runtime/action.h>
+#include <runtime/memory.h>
+
+enum { CALLS_PER_TURN = 32 };
+
+/* --- life --- */
+
+static void connection_unref(struct connection *c)
+{
+	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	c->ring = ring_server_close(c->ring);
+	close_fdp(&c->memory_fd);
+	close_fdp(&c->socket_fd);
+	close_fdp(&c->doorbell_fd);
+	OSSafeReleaseNULL(c->queue);
+	OSSafeReleaseNULL(c->client);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+/* The ring is no ring any more: the application's fault, and its alone. */
+static void give_up(struct connection *c, int error)
+{
+	c->dead = true;
+	log_warn("connection %llu: its ring is corrupt (%d): ended", (unsigned long long)c->id,
+		 error);
+	ring_abort(c->memory_fd, kIOReturnIPCError, "the connection's shared memory is corrupt");
+	shutdown(c->socket_fd, SHUT_RDWR);
+}
+
+/* --- what the application hears beside replies --- */
+
+/* With the lock held. The socket's flags are the application's to change, hence MSG_DONTWAIT. */
+static int socket_tell(struct connection *c, uint32_t kind, uint64_t sequence, int fd)
+{
+	struct ring_socket_message message = {.kind = kind, .sequence = sequence};
+	struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (fd >= 0) {
+		msg.msg_control = control.room;
+		msg.msg_controllen = sizeof(control.room);
+		struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
+		head->cmsg_level = SOL_SOCKET;
+		head->cmsg_type = SCM_RIGHTS;
+		head->cmsg_len = CMSG_LEN(sizeof(int));
+		*(int *)(void *)CMSG_DATA(head) = fd;
+	}
+	if (sendmsg(c->socket_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* An asynchronous call under way: the context of its action. */
+struct completion {
+	struct connection *connection; // kept
+	uint64_t async;
+	bool reserved; // connection.lock: its place in the event ring is still its own
+	bool accepted; // connection.lock: ExternalMethod returned success
+};
+
+/* With the lock held. */
+static void push_event(struct connection *c, const struct ring_event *event)
+{
+	int ret = ring_server_event(c->ring, event);
+	if (ret == 1)
+		socket_tell(c, RING_SOCKET_WAKE, 0, -1);
+	else if (ret < 0)
+		log_warn("connection %llu: an event found no room (%d): the application does not "
+			 "read its notification port",
+			 (unsigned long long)c->id, ret);
+}
+
+static void deliver(void *context, const struct OSMethodShape *shape, const void *message)
+{
+	(void)shape;
+	struct completion *completion = context;
+	const struct IOUserClient_AsyncCompletion_Msg *msg = message;
+	struct connection *c = completion->connection;
+	struct ring_event event = {
+		.async = completion->async,
+		.status = msg->status,
+		.n_scalars = msg->asyncDataCount,
+	};
+	for (uint32_t i = 0; i < msg->asyncDataCount && i < RING_SCALARS; i++)
+		event.scalars[i] = msg->asyncData[i];
+
+	pthread_mutex_lock(&c->lock);
+	if (!c->closed) {
+		if (completion->reserved)
+			c->reserved--;
+		if (completion->reserved || ring_server_event_room(c->ring) > c->reserved)
+			push_event(c, &event);
+		else
+			log_warn("connection %llu: a further completion was dropped: the "
+				 "application does not read its notification port",
+				 (unsigned long long)c->id);
+		completion->reserved = false;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* The driver let go of the action. */
+static void released(void *context)
+{
+	struct completion *completion = context;
+	struct connection *c = completion->connection;
+	pthread_mutex_lock(&c->lock);
+	if (!c->closed && completion->reserved) {
+		c->reserved--;
+		if (completion->accepted) {
+			struct ring_event event = {.async = completion->async,
+						   .status = kIOReturnAborted};
+			push_event(c, &event);
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+	connection_unref(c);
+	free(completion);
+}
+
+static kern_return_t completion_new(struct connection *c, uint64_t async,
+				    struct completion **completion, OSAction **action)
+{
+	struct completion *made = calloc(1, sizeof(*made));
+	if (made == NULL)
+		return kIOReturnNoMemory;
+	pthread_mutex_lock(&c->lock);
+	bool room = ring_server_event_room(c->ring) > c->reserved;
+	if (room)
+		c->reserved++;
+	pthread_mutex_unlock(&c->lock);
+	if (!room) {
+		free(made);
+		return refuse(kIOReturnNoResources,
+			      "%u asynchronous calls are under way or unread: read the "
+			      "notification port first",
+			      RING_EVENTS);
+	}
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	*made = (struct completion){.connection = c, .async = async, .reserved = true};
+	kern_return_t ret = action_create_custom(deliver, released, made, action);
+	if (ret != kIOReturnSuccess)
+		released(made);
+	else
+		*completion = made;
+	return ret;
+}
+
+/* --- calls --- */
+
+static kern_return_t take_structure(const struct ring_request *request, OSData *output,
+				    struct ring_reply *reply)
+{
+	size_t size = output != NULL ? OSData_getLength(output) : 0;
+	if (size > request->structure_out_max)
+		return refuse(kIOReturnBadArgument,
+			      "the method returned %zu bytes of structure, the caller has room for "
+			      "%u",
+			      size, request->structure_out_max);
+	for (size_t i = 0; i < size; i++)
+		reply->structure[i] = ((const uint8_t *)OSData_getBytesNoCopy(output))[i];
+	reply->structure_size = (uint32_t)size;
+	return kIOReturnSuccess;
+}
+
+static kern_return_t run_method(struct connection *c, const struct ring_request *request,
+				IOUserClientMethodArguments *args, struct ring_reply *reply)
+{
+	if (request->structure_size > 0) {
+		args->structureInput =
+			OSData_withBytes(request->structure, request->structure_size);
+		if (args->structureInput == NULL)
+			return kIOReturnNoMemory;
+	}
+	kern_return_t ret = IOUserClient_ExternalMethod(c->client, request->selector, args, NULL,
+							NULL, NULL);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (args->scalarOutputCount > request->n_scalars_out)
+		return refuse(kIOReturnOverrun, "the method returned %u scalars, room is for %u",
+			      args->scalarOutputCount, request->n_scalars_out);
+	reply->n_scalars = args->scalarOutputCount;
+	return take_structure(request, args->structureOutput, reply);
+}
+
+static void serve_call(struct connection *c, const struct ring_request *request,
+		       struct ring_reply *reply)
+{
+	IOUserClientMethodArguments args = {
+		.version = 1,
+		.selector = request->selector,
+		.scalarInput = request->scalars,
+		.scalarInputCount = request->n_scalars,
+		.scalarOutput = reply->scalars,
+		.scalarOutputCount = request->n_scalars_out,
+		.structureOutputMaximumSize = request->structure_out_max,
+	};
+	struct completion *completion = NULL;
+	OSAction *action = NULL;
+	if (request->async != 0) {
+		reply->status = completion_new(c, request->async, &completion, &action);
+		if (reply->status != kIOReturnSuccess)
+			return;
+		args.completion = action;
+	}
+	reply->status = run_method(c, request, &args, reply);
+	if (action != NULL && reply->status == kIOReturnSuccess) {
+		pthread_mutex_lock(&c->lock);
+		completion->accepted = true;
+		pthread_mutex_unlock(&c->lock);
+	}
+	OSObjectRelease(action);
+	OSObjectRelease(args.structureInput);
+	OSObjectRelease(args.structureOutput);
+	OSObjectRelease(args.structureOutputDescriptor);
+}
+
+/* --- memory --- */
+
+static int find_mapping(const struct connection *c, uint64_t type, bool unused)
+{
+	for (int i = 0; i < CONNECTION_MAPPINGS_MAX; i++) {
+		if (unused && c->mapped[i].memory == NULL)
+			return i;
+		if (!unused && c->mapped[i].memory != NULL && c->mapped[i].type == type)
+			return i;
+	}
+	return -1;
+}
+
+/* The memory of a type, asked of the driver once per mapping. */
+static kern_return_t look_up_memory(struct connection *c, uint64_t type, uint64_t *options,
+				    IOMemoryDescriptor **memory)
+{
+	int index = find_mapping(c, type, true);
+	if (index < 0)
+		return refuse(kIOReturnNoResources, "a connection maps at most %d types",
+			      CONNECTION_MAPPINGS_MAX);
+	kern_return_t ret = IOUserClient_CopyClientMemoryForType(c->client, type, options, memory);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (*memory == NULL)
+		return refuse(kIOReturnError, "CopyClientMemoryForType(%llu) gave no memory",
+			      (unsigned long long)type);
+	int known = find_mapping(c, type, false);
+	if (known >= 0)
+		OSObjectRelease(c->mapped[known].memory);
+	else
+		known = index;
+	c->mapped[known].type = type;
+	c->mapped[known].memory = *memory;
+	return kIOReturnSuccess;
+}
+
+static void serve_map(struct connection *c, const struct ring_request *request,
+		      struct ring_reply *reply)
+{
+	if (request->n_scalars != 2) {
+		reply->status = refuse(kIOReturnBadArgument, "a map call has 2 scalars");
+		return;
+	}
+	uint64_t options = request->scalars[1];
+	IOMemoryDescriptor *memory = NULL;
+	reply->status = look_up_memory(c, request->scalars[0], &options, &memory);
+	if (reply->status != kIOReturnSuccess)
+		return;
+
+	struct memory_backing backing;
+	memory_get_backing(memory, &backing);
+	pthread_mutex_lock(&c->lock);
+	int ret = socket_tell(c, RING_SOCKET_DESCRIPTOR, request->sequence, backing.fd);
+	pthread_mutex_unlock(&c->lock);
+	if (ret < 0) {
+		reply->status = refuse(return_from_errno(ret),
+				       "the descriptor could not be sent: the application does not "
+				       "read its connection's socket");
+		return;
+	}
+	reply->n_scalars = 3;
+	reply->scalars[0] = backing.offset;
+	reply->scalars[1] = backing.length;
+	reply->scalars[2] = options;
+}
+
+static void serve_unmap(struct connection *c, const struct ring_request *request,
+			struct ring_reply *reply)
+{
+	int index = request->n_scalars == 1 ? find_mapping(c, request->scalars[0], false) : -1;
+	if (index < 0)
+		reply->status = refuse(kIOReturnNotFound, "that type is not mapped");
+	else
+		OSSafeReleaseNULL(c->mapped[index].memory);
+}
+
+/* --- turns --- */
+
+static void serve(struct connection *c)
+{
+	static void (*const serve_kind[])(struct connection *, const struct ring_request *,
+					  struct ring_reply *) = {
+		[RING_CALL] = serve_call,
+		[RING_MAP] = serve_map,
+		[RING_UNMAP] = serve_unmap,
+	};
+	const struct ring_request *request = &c->request;
+	struct ring_reply reply;
+	reply.status = kIOReturnSuccess;
+	reply.n_scalars = 0;
+	reply.structure_size = 0;
+	reply.reason[0] = '\0';
+
+	reason_clear();
+	if (request->kind < RING_CALL || request->kind > RING_UNMAP)
+		reply.status = refuse(kIOReturnBadMessageID, "no call of kind %u", request->kind);
+	else
+		serve_kind[request->kind](c, request, &reply);
+	if (reply.status != kIOReturnSuccess) {
+		const char *why = reason_last();
+		size_t i = 0;
+		for (; why[i] != '\0' && i + 1 < sizeof(reply.reason); i++)
+			reply.reason[i] = why[i];
+		reply.reason[i] = '\0';
+	}
+	int ret = ring_server_reply(c->ring, request->slot, &reply);
+	if (ret < 0)
+		give_up(c, ret);
+}
+
+static void take_turn(struct connection *c)
+{
+	if (c->serving)
+		return;
+	c->serving = true;
+	for (int n = 0; n < CALLS_PER_TURN && !c->dead; n++) {
+		int ret = ring_server_next(c->ring, &c->request);
+		if (ret < 0) {
+			give_up(c, ret);
+			break;
+		}
+		if (ret > 0) {
+			serve(c);
+		} else if (ring_server_sleep(c->ring)) {
+			c->serving = false;
+			return;
+		}
+	}
+	c->serving = false;
+	if (!c->dead && !c->turning) {
+		c->turning = true;
+		atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+		if (!queue_post(c->queue, &c->turn)) {
+			c->turning = false;
+			connection_unref(c);
+		}
+	}
+}
+
+static void on_turn(struct queue_item *item)
+{
+	struct connection *c = container_of(item, struct connection, turn);
+	c->turning = false;
+	take_turn(c);
+	connection_unref(c);
+}
+
+static void on_bell(void *context, uint32_t ready)
+{
+	(void)ready;
+	take_turn(context);
+}
+
+struct begin {
+	struct connection *connection;
+	int result;
+};
+
+/* On the queue: the first turn says that the ring sleeps, after the bell can be heard. */
+static void begin(void *context)
+{
+	struct begin *b = context;
+	struct connection *c = b->connection;
+	b->result = fd_source_open(&c->bell, c->doorbell_fd, EPOLLIN | EPOLLET, c->queue, on_bell,
+				   c);
+	if (b->result == 0)
+		take_turn(c);
+}
+
+static void end(void *context)
+{
+	struct connection *c = context;
+	c->dead = true;
+	if (c->bell != NULL)
+		c->bell = fd_source_close(c->bell);
+	for (int i = 0; i < CONNECTION_MAPPINGS_MAX; i++)
+		OSSafeReleaseNULL(c->mapped[i].memory);
+}
+
+kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient *client,
+			      int memory_fd, int socket_fd, int doorbell_fd)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+	if (c == NULL) {
+		close_fdp(&memory_fd);
+		close_fdp(&socket_fd);
+		close_fdp(&doorbell_fd);
+		return kIOReturnNoMemory;
+	}
+	list_init(&c->link);
+	atomic_init(&c->refs, 1);
+	pthread_mutex_init(&c->lock, NULL);
+	c->id = id;
+	c->memory_fd = memory_fd;
+	c->socket_fd = socket_fd;
+	c->doorbell_fd = doorbell_fd;
+	c->turn.run = on_turn;
+	OSObjectRetain(client);
+	c->client = client;
+
+	struct begin b = {.connection = c};
+	kern_return_t ret = OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(client), "Default",
+						       &c->queue);
+	if (ret == kIOReturnSuccess) {
+		b.result = ring_server_open(&c->ring, memory_fd);
+		if (b.result == 0)
+			queue_sync(c->queue, begin, &b);
+		if (b.result < 0)
+			ret = refuse(return_from_errno(b.result), "the ring cannot be served");
+	}
+	if (ret != kIOReturnSuccess) {
+		connection_unref(c);
+		return ret;
+	}
+	*out = c;
+	return kIOReturnSuccess;
+}
+
+void connection_close(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->closed = true;
+	pthread_mutex_unlock(&c->lock);
+	queue_sync(c->queue, end, c);
+	ring_abort(c->memory_fd, kIOReturnOffline, "the connection was closed");
+	connection_unref(c);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One application's connection, the dext's side: its ring is served on the user client's queue.
+ */
+
+#include <pthread.h>
+
+#include <DriverKit/IOUserClient.h>
+#include <base/list.h>
+#include <runtime/queue.h>
+#include <wire/ring.h>
+
+enum { CONNECTION_MAPPINGS_MAX = 64 };
+
+struct connection {
+	struct list link;       // hosted.connections
+	uint64_t id;            // registry entry of the user client
+	_Atomic uint32_t refs;  // the connection's owner, and each asynchronous call under way
+	IOUserClient *client;   // owned until close
+	IODispatchQueue *queue; // owned: the client's default queue
+	struct ring_server *ring;
+	int memory_fd, socket_fd, doorbell_fd; // owned
+	struct fd_source *bell;
+	struct queue_item turn; // more calls than one turn takes
+	bool turning, serving, dead; // queue
+	struct ring_request request; // queue: the call being looked at
+
+	struct { // queue: what the application mapped, kept so that a type stays what it was
+		uint64_t type;
+		IOMemoryDescriptor *memory;
+	} mapped[CONNECTION_MAPPINGS_MAX];
+
+	pthread_mutex_t lock; // guards what follows, and sends on the socket
+	uint32_t reserved;    // events promised to asynchronous calls that have not completed
+	bool closed;          // nothing is sent any more
+};
+
+/* Begin to serve. `client` is kept; the descriptors are consumed, also on failure. */
+kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient *client,
+			      int memory_fd, int socket_fd, int doorbell_fd);
+/* After the client's Stop. Not on the client's queue: no call runs when it returns. */
+void connection_close(struct connection *connection);

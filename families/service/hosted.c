@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The life of a matched service, in order:
+ *
+ *	start   family creates the provider, the personality's class is made, Start
+ *	open    NewUserClient, which calls Create, which starts the user client; then its ring
+ *	close   the user client's Stop, then its ring is gone
+ *	stop    clients, then services made with Create, then the service, then what it left open
+ *		at the provider
+ *
+ * Services made with Create ("children") hang on a list under a lock, since a driver may call
+ * Create and Terminate from any of its queues.
+ */
+
+#include <stdlib.h>
+
+#include <DriverKit/IOUserClient.h>
+#include <base/cleanup.h>
+#include <base/log.h>
+#include <base/reason.h>
+#include <families/service/connection.h>
+#include <families/service/host.h>
+#include <families/service/hosted.h>
+#include <families/service/service.h>
+#include <protocol/dextd.h>
+#include <runtime/queue.h>
+
+struct child {
+	struct list link;      // hosted.children
+	IOService *service;    // owned
+	struct hosted *hosted; // borrowed
+	struct queue_item end; // life queue: Terminate
+};
+
+int hosted_new(struct hosted **out, struct DextHost_StartService_Msg *msg)
+{
+	struct hosted *h = calloc(1, sizeof(*h));
+	if (h == NULL)
+		return -ENOMEM;
+	list_init(&h->link);
+	list_init(&h->connections);
+	list_init(&h->children);
+	pthread_mutex_init(&h->lock, NULL);
+	h->id = msg->service;
+	h->provider_id = msg->provider;
+
+	for (uint32_t i = 0; i < msg->descriptorsCount; i++)
+		h->handover.fds[i] = steal_fd(&msg->descriptors[i]);
+	h->handover.n_fds = msg->descriptorsCount;
+	OSObjectRetain(msg->device);
+	h->handover.properties = msg->device;
+	OSObjectRetain(msg->personality);
+	h->personality = msg->personality;
+
+	if (IODispatchQueue_Create("life", 0, 0, &h->life) != kIOReturnSuccess ||
+	    IODispatchQueue_Create("device", 0, 0, &h->device_queue) != kIOReturnSuccess) {
+		hosted_free(h);
+		return -ENOMEM;
+	}
+	h->handover.queue = h->device_queue;
+	*out = h;
+	return 0;
+}
+
+struct hosted *hosted_free(struct hosted *h)
+{
+	if (h == NULL)
+		return NULL;
+	handover_deinit(&h->handover);
+	OSSafeReleaseNULL(h->service);
+	OSSafeReleaseNULL(h->provider);
+	OSSafeReleaseNULL(h->personality);
+	OSSafeReleaseNULL(h->handover.properties);
+	OSSafeReleaseNULL(h->life);
+	OSSafeReleaseNULL(h->device_queue);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+	return NULL;
+}
+
+static kern_return_t create_provider(struct hosted *h)
+{
+	OSString *name = OSDynamicCast(
+		OSString, OSDictionary_getObject(h->handover.properties, "IOProviderClass"));
+	if (name == NULL)
+		return refuse(kIOReturnBadArgument, "the device has no string IOProviderClass");
+	h->family = family_find(OSString_getCStringNoCopy(name));
+	if (h->family == NULL)
+		return refuse(kIOReturnUnsupported, "no family provides a %s in this build",
+			      OSString_getCStringNoCopy(name));
+	kern_return_t ret = h->family->create_provider(&h->handover, &h->provider);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	service_identify(h->provider, h->provider_id, h->handover.properties);
+	return kIOReturnSuccess;
+}
+
+kern_return_t hosted_start(struct hosted *h)
+{
+	reason_clear();
+	kern_return_t ret = create_provider(h);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	IOService *service = NULL;
+	ret = service_instantiate(h->personality, &service);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	service_identify(service, h->id, h->personality);
+	service->ivars->hosted = h;
+	h->service = service;
+	ret = service_start(service, h->provider);
+	if (ret != kIOReturnSuccess) {
+		hosted_stop(h);
+		if (reason_last()[0] == '\0')
+			return refuse(ret, "%s: Start returned %s",
+				      IOService_as_OSObject(service)->meta->name,
+				      IOReturnString(ret));
+	}
+	return ret;
+}
+
+/* --- services made with Create --- */
+
+static struct child *take_child(struct hosted *h, IOService *service)
+{
+	struct child *found = NULL, *c;
+	pthread_mutex_lock(&h->lock);
+	list_for_each(c, &h->children, link)
+		if (service == NULL || c->service == service)
+			found = c;
+	if (found != NULL)
+		list_remove(&found->link);
+	pthread_mutex_unlock(&h->lock);
+	return found;
+}
+
+static void child_end(struct child *c)
+{
+	uint64_t id = service_id(c->service);
+	service_stop(c->service);
+	if (OSDynamicCast(IOUserClient, c->service) == NULL && id != 0) {
+		struct DextRegistrar_RemoveService_Msg msg = {.service = id};
+		host_call(&DextRegistrar_RemoveService_Shape, &msg, NULL);
+	}
+	OSObjectRelease(c->service);
+	free(c);
+}
+
+static void take_service(void *mine, void *reply)
+{
+	((struct DextRegistrar_AddService_Msg *)mine)->service =
+		((struct DextRegistrar_AddService_Msg *)reply)->service;
+}
+
+static kern_return_t identify_child(IOService *parent, IOService *made)
+{
+	struct hosted *h = parent->ivars->hosted;
+	uint64_t id = h->opening;
+	if (OSDynamicCast(IOUserClient, made) == NULL) {
+		struct DextRegistrar_AddService_Msg msg = {.parent = service_id(parent)};
+		const char *name = IOService_as_OSObject(made)->meta->name;
+		for (size_t i = 0; name[i] != '\0' && i + 1 < sizeof(msg.userClass); i++)
+			msg.userClass[i] = name[i];
+		kern_return_t ret =
+			host_call(&DextRegistrar_AddService_Shape, &msg, take_service);
+		if (ret != kIOReturnSuccess)
+			return ret;
+		id = msg.service;
+	}
+	service_identify(made, id, made->ivars->properties);
+	return kIOReturnSuccess;
+}
+
+kern_return_t host_adopt(IOService *parent, IOService *made)
+{
+	struct hosted *h = parent->ivars->hosted;
+	struct child *c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t ret = identify_child(parent, made);
+	if (ret != kIOReturnSuccess) {
+		free(c);
+		return ret;
+	}
+	OSObjectRetain(made);
+	c->service = made;
+	c->hosted = h;
+	made->ivars->hosted = h;
+	pthread_mutex_lock(&h->lock);
+	list_append(&h->children, &c->link);
+	pthread_mutex_unlock(&h->lock);
+
+	ret = service_start(made, parent);
+	if (ret != kIOReturnSuccess && (c = take_child(h, made)) != NULL)
+		child_end(c);
+	return ret;
+}
+
+static void on_end(struct queue_item *item)
+{
+	child_end(container_of(item, struct child, end));
+}
+
+kern_return_t host_terminate(IOService *service)
+{
+	struct hosted *h = service->ivars->hosted;
+	struct child *c = take_child(h, service);
+	if (c == NULL)
+		return refuse(kIOReturnNotPermitted,
+			      "Terminate: only a service made with Create, and once");
+	c->end.run = on_end;
+	if (!queue_post(h->life, &c->end))
+		return kIOReturnOffline;
+	return kIOReturnSuccess;
+}
+
+/* --- connections --- */
+
+static struct connection *find_connection(struct hosted *h, uint64_t id)
+{
+	struct connection *c;
+	list_for_each(c, &h->connections, link)
+		if (c->id == id)
+			return c;
+	return NULL;
+}
+
+/* Ask the driver for a user client; it stays a child until its connection closes. */
+static kern_return_t new_user_client(struct hosted *h, uint64_t id, uint32_t type,
+				     IOUserClient **client)
+{
+	h->opening = id;
+	kern_return_t ret = IOService_NewUserClient(h->service, type, client);
+	h->opening = 0;
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (*client == NULL || OSDynamicCast(IOUserClient, *client) == NULL)
+		return refuse(kIOReturnUnsupported,
+			      "NewUserClient gave no IOUserClient: make it with Create");
+	return kIOReturnSuccess;
+}
+
+kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, int memory_fd,
+			  int socket_fd, int doorbell_fd)
+{
+	CLEANUP(close_fdp) int memory = memory_fd;
+	CLEANUP(close_fdp) int sock = socket_fd;
+	CLEANUP(close_fdp) int bell = doorbell_fd;
+
+	reason_clear();
+	if (h->service == NULL)
+		return refuse(kIOReturnOffline, "the service has stopped");
+	IOUserClient *client = NULL;
+	kern_return_t ret = new_user_client(h, id, type, &client);
+	struct connection *c = NULL;
+	if (ret == kIOReturnSuccess)
+		ret = connection_open(&c, id, client, steal_fd(&memory), steal_fd(&sock),
+				      steal_fd(&bell));
+	if (ret == kIOReturnSuccess) {
+		list_append(&h->connections, &c->link);
+	} else if (client != NULL) {
+		struct child *made = take_child(h, IOUserClient_as_IOService(client));
+		if (made != NULL)
+			child_end(made);
+	}
+	OSObjectRelease(client);
+	return ret;
+}
+
+static void end_connection(struct hosted *h, struct connection *c)
+{
+	IOService *client = IOUserClient_as_IOService(c->client);
+	list_remove(&c->link);
+	struct child *made = take_child(h, client);
+	if (made != NULL)
+		child_end(made); // Stop: the driver completes or drops what it owes the client
+	connection_close(c);
+}
+
+kern_return_t hosted_close(struct hosted *h, uint64_t id)
+{
+	struct connection *c = find_connection(h, id);
+	if (c == NULL)
+		return refuse(kIOReturnNotFound, "no connection %llu", (unsigned long long)id);
+	end_connection(h, c);
+	return kIOReturnSuccess;
+}
+
+void hosted_stop(struct hosted *h)
+{
+	struct connection *c, *tmp;
+	list_for_each_safe(c, tmp, &h->connections, link)
+		end_connection(h, c);
+	struct child *child;
+	while ((child = take_child(h, NULL)) != NULL)
+		child_end(child);
+	if (h->service != NULL) {
+		service_stop(h->service);
+		if (h->family->client_stopped != NULL)
+			h->family->client_stopped(h->provider, h->service);
+		h->service->ivars->hosted = NULL;
+		OSSafeReleaseNULL(h->service);
+	}
+	OSSafeReleaseNULL(h->provider);
+}

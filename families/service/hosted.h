@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One service that dextd matched and this dext runs: its provider, its clients, its life.
+ *
+ * Everything that can take long - creating the provider, Start, NewUserClient, Stop - runs on the
+ * `life` queue of the hosted service, one at a time, so that dextd's conversation stays answered.
+ */
+
+#include <pthread.h>
+
+#include <base/list.h>
+#include <families/family.h>
+#include <wire/channel.h>
+
+struct hosted {
+	struct list link;              // host.services, control queue
+	uint64_t id, provider_id;      // registry entries
+	bool stopping;                 // control queue: its stop is under way, nothing more begins
+	IODispatchQueue *life;         // owned
+	IODispatchQueue *device_queue; // owned: serves the backend's descriptors
+	struct device_handover handover;
+	OSDictionary *personality; // owned
+	const struct family_ops *family;
+	IOService *provider; // owned
+	IOService *service;  // owned; NULL until started
+	struct list connections; // life queue
+	uint64_t opening;        // life queue: the connection that NewUserClient is called for
+	pthread_mutex_t lock;
+	struct list children; // lock: services made with Create
+};
+
+struct DextHost_StartService_Msg;
+
+/* Takes over the message's objects and descriptors. */
+int hosted_new(struct hosted **out, struct DextHost_StartService_Msg *msg);
+struct hosted *hosted_free(struct hosted *hosted); // stopped before; returns NULL
+
+/* All on the life queue. Each leaves its reason with the thread. */
+kern_return_t hosted_start(struct hosted *hosted);
+void hosted_stop(struct hosted *hosted);
+kern_return_t hosted_open(struct hosted *hosted, uint64_t connection, uint32_t type, int memory_fd,
+			  int socket_fd, int doorbell_fd); // descriptors are consumed
+kern_return_t hosted_close(struct hosted *hosted, uint64_t connection);

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * IOService: identity, life, and what it asks of the registry.
+ *
+ * Every service has a serial queue of its own, "Default", made by init(). Start and Stop run on it.
+ * Stop is over when the base class's Stop was reached: a driver that must wait for its own
+ * cancellations calls the super from the last of them, so the host waits for a word, not for the
+ * return of a function.
+ *
+ * A provider object (a family's device) is a service too, with an identity and no host: what it is
+ * asked about the registry it answers from the properties that it was given.
+ */
+
+#include <string.h>
+
+#include <DriverKit/IOUserClient.h>
+#include <base/reason.h>
+#include <families/service/host.h>
+#include <families/service/service.h>
+#include <protocol/dextd.h>
+#include <runtime/queue.h>
+
+bool IMPL(IOService, init)
+{
+	if (!IOService_super_init(self))
+		return false;
+	self->ivars = calloc(1, sizeof(*self->ivars));
+	if (self->ivars == NULL)
+		return false;
+
+	IODispatchQueue *queue = NULL;
+	if (IODispatchQueue_Create("Default", 0, 0, &queue) != kIOReturnSuccess)
+		return false;
+	kern_return_t ret = OSObject_SetDispatchQueue(IOService_as_OSObject(self), "Default", queue);
+	OSSafeReleaseNULL(queue);
+	return ret == kIOReturnSuccess;
+}
+
+void IMPL(IOService, free)
+{
+	if (self->ivars != NULL) {
+		OSSafeReleaseNULL(self->ivars->properties);
+		OSSafeReleaseNULL(self->ivars->provider);
+		free(self->ivars);
+		self->ivars = NULL;
+	}
+	IOService_super_free(self);
+}
+
+void service_identify(IOService *service, uint64_t id, OSDictionary *properties)
+{
+	OSObjectRetain(properties);
+	OSSafeReleaseNULL(service->ivars->properties);
+	service->ivars->id = id;
+	service->ivars->properties = properties;
+}
+
+uint64_t service_id(IOService *service)
+{
+	return service->ivars->id;
+}
+
+kern_return_t service_instantiate(OSDictionary *properties, IOService **service)
+{
+	OSString *name = OSDynamicCast(OSString, OSDictionary_getObject(properties, "IOUserClass"));
+	if (name == NULL)
+		return refuse(kIOReturnBadArgument,
+			      "the dictionary has no string IOUserClass: name the class to make");
+	const char *text = OSString_getCStringNoCopy(name);
+	const OSMetaClass *meta = OSMetaClassGetNamed(text);
+	if (meta == NULL)
+		return refuse(kIOReturnUnsupported,
+			      "this driver has no class %s: check IOUserClass against the .iig", text);
+	if (!OSMetaClassIsSubclass(meta, OSTypeID(IOService)))
+		return refuse(kIOReturnUnsupported, "class %s is not an IOService", text);
+
+	IOService *made = OSDynamicCast(IOService, OSObjectAllocate(meta));
+	if (made == NULL)
+		return refuse(kIOReturnNoMemory, "no memory for a %s", text);
+	if (!IOService_init(made)) {
+		OSObjectRelease(made);
+		return refuse(kIOReturnError, "%s: init() returned false", text);
+	}
+	*service = made;
+	return kIOReturnSuccess;
+}
+
+kern_return_t service_start(IOService *service, IOService *provider)
+{
+	OSObjectRetain(provider);
+	service->ivars->provider = provider;
+	kern_return_t ret = IOService_Start(service, provider);
+	if (ret != kIOReturnSuccess)
+		OSSafeReleaseNULL(service->ivars->provider);
+	return ret;
+}
+
+void service_stop(IOService *service)
+{
+	struct IOService_IVars *iv = service->ivars;
+	if (iv->provider == NULL)
+		return;
+	IOService_Stop(service, iv->provider);
+	while (atomic_load(&iv->stopped) == 0)
+		worker_wait(&iv->stopped, 0, 0); // bounded by dextd, which kills a dext that is late
+	OSSafeReleaseNULL(iv->provider);
+}
+
+kern_return_t IMPL(IOService, Start)
+{
+	if (provider == NULL)
+		return refuse(kIOReturnBadArgument, "Start without a provider");
+	atomic_store(&self->ivars->stopped, 0);
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(IOService, Stop)
+{
+	(void)provider;
+	atomic_store(&self->ivars->stopped, 1);
+	worker_wake(&self->ivars->stopped);
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(IOService, NewUserClient)
+{
+	(void)type;
+	(void)userClient;
+	return refuse(kIOReturnUnsupported, "%s does not override NewUserClient: it takes no clients",
+		      IOService_as_OSObject(self)->meta->name);
+}
+
+/* A service without a host is a provider: it is not this driver's to change. */
+static kern_return_t need_host(IOService *self, const char *what)
+{
+	if (self->ivars->hosted != NULL)
+		return kIOReturnSuccess;
+	return refuse(kIOReturnUnsupported, "%s on a %s: it is not a service of this driver", what,
+		      IOService_as_OSObject(self)->meta->name);
+}
+
+kern_return_t IMPL(IOService, RegisterService)
+{
+	kern_return_t ret = need_host(self, "RegisterService");
+	if (ret != kIOReturnSuccess)
+		return ret;
+	struct DextRegistrar_RegisterService_Msg msg = {.service = self->ivars->id};
+	return host_call(&DextRegistrar_RegisterService_Shape, &msg, NULL);
+}
+
+kern_return_t IMPL(IOService, SetProperties)
+{
+	kern_return_t ret = need_host(self, "SetProperties");
+	if (ret != kIOReturnSuccess)
+		return ret;
+	struct DextRegistrar_SetProperties_Msg msg = {
+		.service = self->ivars->id,
+		.properties = properties,
+	};
+	return host_call(&DextRegistrar_SetProperties_Shape, &msg, NULL);
+}
+
+kern_return_t IMPL(IOService, SetName)
+{
+	kern_return_t ret = need_host(self, "SetName");
+	if (ret != kIOReturnSuccess)
+		return ret;
+	struct DextRegistrar_SetName_Msg msg = {.service = self->ivars->id};
+	static_assert(sizeof(msg.name) == sizeof(IOServiceName), "one length for a name");
+	memcpy(msg.name, name, strnlen(name, sizeof(msg.name) - 1));
+	return host_call(&DextRegistrar_SetName_Shape, &msg, NULL);
+}
+
+static void take_properties(void *mine, void *reply)
+{
+	struct DextRegistrar_CopyProperties_Msg *to = mine, *from = reply;
+	to->properties = from->properties;
+	OSObjectRetain(to->properties);
+}
+
+kern_return_t IMPL(IOService, CopyProperties)
+{
+	struct IOService_IVars *iv = self->ivars;
+	OSDictionary *merged = iv->properties != NULL ? OSDictionary_withDictionary(iv->properties)
+						      : OSDictionary_withCapacity(4);
+	if (merged == NULL)
+		return kIOReturnNoMemory;
+	if (iv->hosted == NULL) {
+		*properties = merged;
+		return kIOReturnSuccess;
+	}
+
+	struct DextRegistrar_CopyProperties_Msg msg = {.service = iv->id};
+	kern_return_t ret = host_call(&DextRegistrar_CopyProperties_Shape, &msg, take_properties);
+	if (ret == kIOReturnSuccess && msg.properties != NULL) {
+		const char *key;
+		OSObject *value;
+		for (uint32_t i = 0; OSDictionary_getEntry(msg.properties, i, &key, &value); i++)
+			if (!OSDictionary_setObject(merged, key, value))
+				ret = kIOReturnNoMemory;
+	}
+	OSSafeReleaseNULL(msg.properties);
+	if (ret != kIOReturnSuccess) {
+		OSSafeReleaseNULL(merged);
+		return ret;
+	}
+	*properties = merged;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(IOService, GetRegistryEntryID)
+{
+	*registryEntryID = self->ivars->id;
+	return kIOReturnSuccess;
+}
+
+IOService *IOService_GetProvider(IOService *self)
+{
+	return self->ivars->provider;
+}
+
+kern_return_t IMPL(IOService, Create)
+{
+	if (provider != self)
+		return refuse(kIOReturnUnsupported, "Create: provider must be the service itself");
+	kern_return_t ret = need_host(self, "Create");
+	if (ret != kIOReturnSuccess)
+		return ret;
+	OSDictionary *properties = OSDynamicCast(
+		OSDictionary, OSDictionary_getObject(self->ivars->properties, propertiesKey));
+	if (properties == NULL)
+		return refuse(kIOReturnBadArgument, "the personality has no dictionary %s",
+			      propertiesKey);
+
+	IOService *made = NULL;
+	ret = service_instantiate(properties, &made);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	service_identify(made, 0, properties);
+	ret = host_adopt(self, made);
+	if (ret == kIOReturnSuccess)
+		*result = made;
+	else
+		OSSafeReleaseNULL(made);
+	return ret;
+}
+
+kern_return_t IMPL(IOService, Terminate)
+{
+	if (options != 0)
+		return refuse(kIOReturnUnsupported, "Terminate: options must be 0");
+	kern_return_t ret = need_host(self, "Terminate");
+	if (ret != kIOReturnSuccess)
+		return ret;
+	return host_terminate(self);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A service from the inside: what families set on the providers they create, and what the host
+ * keeps with the services it runs.
+ */
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include <DriverKit/IOService.h>
+#include <base/list.h>
+
+struct hosted;
+
+/* Before Start, or on the service's default queue after; `stopped` is a futex word. */
+struct IOService_IVars {
+	uint64_t id;                    // registry entry; 0: none yet
+	OSDictionary *properties;       // kept: a driver's personality, a provider's device
+	IOService *provider;            // kept from Start until the end of Stop
+	struct hosted *hosted;          // borrowed; NULL for a provider object
+	_Atomic uint32_t stopped;       // 1 once the base class's Stop was reached
+};
+
+/* Say who a fresh service is. `properties` is kept; may be NULL. */
+void service_identify(IOService *service, uint64_t id, OSDictionary *properties);
+
+uint64_t service_id(IOService *service);
+
+/* Start on the service's own queue: the provider is kept from here on. */
+kern_return_t service_start(IOService *service, IOService *provider);
+
+/* Run Stop, wait for the base class to be reached, let go of the provider. Not on the service's
+ * queue. A service that was stopped already, or never started, is left alone. */
+void service_stop(IOService *service);
+
+/* Make an instance of the class that `properties` names as IOUserClass: init()ed, with a default
+ * queue. Returned. Refuses with a reason: no such key, no such class, not an IOService. */
+kern_return_t service_instantiate(OSDictionary *properties, IOService **service);
