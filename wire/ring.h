@@ -91,6 +91,8 @@ int ring_server_next(struct ring_server *s, struct ring_request *request);
 /* Before sleeping: true when nothing waits and the flag is set, so that a caller rings the doorbell. */
 bool ring_server_sleep(struct ring_server *s);
 int ring_server_reply(struct ring_server *s, uint32_t slot, const struct ring_reply *reply);
+/* Events that ring_server_event would still take. */
+uint32_t ring_server_event_room(struct ring_server *s);
 /* 0 or 1 (the application sleeps: send RING_SOCKET_WAKE); -ENOSPC: it does not read. Locked inside. */
 int ring_server_event(struct ring_server *s, const struct ring_event *event);
 
