@@ -23,6 +23,8 @@
 
 #include <DriverKit/IOReturn.h>
 
+#pragma GCC visibility push(default)
+
 typedef struct OSObject OSObject;
 typedef struct OSMetaClass OSMetaClass;
 struct wire_reader;
@@ -134,3 +136,5 @@ kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
  */
 typedef struct OSAction OSAction;
 kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape, const void *msg);
+
+#pragma GCC visibility pop
