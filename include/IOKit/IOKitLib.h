@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * How an application finds a driver, opens it, calls it, maps its memory and hears from it: the
+ * functions of IOKit, in C. Link with -ldextclient. dextd is found by the environment variable
+ * OPENDEXT_SOCKET, else at /run/opendext/socket.
+ *
+ * Objects are numbers, valid in this process only; 0 (IO_OBJECT_NULL) is none. Every call that
+ * gives one gives a reference, which IOObjectRelease returns.
+ *
+ * Any thread may call anything. No call blocks without a bound: see dext_call_timeout_set() in
+ * <opendext/client.h>, where there is also dext_last_reason(), which says in words why the last
+ * call of this thread was refused. Not for use in the child of a fork() that has not exec()ed.
+ *
+ * Callbacks run only in dext_notification_port_dispatch() (<opendext/client.h>), on the thread
+ * that calls it.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <DriverKit/IOReturn.h>
+#include <DriverKit/IOTypes.h>
+#include <DriverKit/OSCollections.h>
+#include <IOKit/IOKitKeys.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+typedef uint32_t mach_port_t;
+typedef mach_port_t task_port_t;
+typedef uint64_t mach_vm_address_t;
+typedef uint64_t mach_vm_size_t;
+
+typedef uint32_t io_object_t;
+typedef io_object_t io_connect_t;
+typedef io_object_t io_iterator_t;
+typedef io_object_t io_registry_entry_t;
+typedef io_object_t io_service_t;
+typedef char io_name_t[128];
+
+#define IO_OBJECT_NULL ((io_object_t)0)
+#define MACH_PORT_NULL ((mach_port_t)0)
+#define kIOMainPortDefault MACH_PORT_NULL
+
+/* The only task there is to map into, or to open for: this process. */
+static inline task_port_t mach_task_self(void)
+{
+	return 1;
+}
+
+typedef struct IONotificationPort *IONotificationPortRef;
+
+/* --- matching dictionaries: returned; NULL without memory --- */
+
+OSDictionary *IOServiceMatching(const char *className);
+OSDictionary *IOServiceNameMatching(const char *name);
+OSDictionary *IORegistryEntryIDMatching(uint64_t entryID);
+
+/* --- finding: `matching` is consumed, also on failure --- */
+
+/* The first match, or IO_OBJECT_NULL (dext_last_reason() tells "none" from "no dextd"). */
+io_service_t IOServiceGetMatchingService(mach_port_t mainPort, OSDictionary *matching);
+/* kIOReturnSuccess also when nothing matches: the iterator is empty then. */
+kern_return_t IOServiceGetMatchingServices(mach_port_t mainPort, OSDictionary *matching,
+					   io_iterator_t *existing);
+
+/* --- objects and iterators --- */
+
+kern_return_t IOObjectRetain(io_object_t object);
+kern_return_t IOObjectRelease(io_object_t object);
+bool IOObjectIsEqualTo(io_object_t object, io_object_t other); // the same registry entry
+
+/* The next object, with a reference; IO_OBJECT_NULL at the end. */
+io_object_t IOIteratorNext(io_iterator_t iterator);
+void IOIteratorReset(io_iterator_t iterator);
+
+/* --- the registry --- */
+
+kern_return_t IORegistryEntryGetRegistryEntryID(io_registry_entry_t entry, uint64_t *entryID);
+kern_return_t IORegistryEntryGetName(io_registry_entry_t entry, io_name_t name);
+/* All properties: returned. */
+kern_return_t IORegistryEntryCreateProperties(io_registry_entry_t entry, OSDictionary **properties);
+/* One property: returned. kIOReturnNotFound: the entry has none of that name. */
+kern_return_t IORegistryEntryCreateProperty(io_registry_entry_t entry, const char *key,
+					    OSObject **value);
+
+/* --- connections --- */
+
+/* `type` is passed to the driver's NewUserClient. The connection is its own reference: closing it
+ * needs nothing else. */
+kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32_t type,
+			    io_connect_t *connect);
+/* Close and release. Calls under way on other threads end; what is mapped is unmapped. Outstanding
+ * asynchronous calls complete with kIOReturnAborted. */
+kern_return_t IOServiceClose(io_connect_t connect);
+
+/*
+ * Call the method `selector` of the driver's user client and wait for its result: at most 16
+ * scalars and 4096 bytes of structure either way. *outputCnt and *outputStructCnt say what there is
+ * room for, and afterwards how much was returned; a NULL output with no count is "none".
+ */
+kern_return_t IOConnectCallMethod(io_connect_t connection, uint32_t selector, const uint64_t *input,
+				  uint32_t inputCnt, const void *inputStruct, size_t inputStructCnt,
+				  uint64_t *output, uint32_t *outputCnt, void *outputStruct,
+				  size_t *outputStructCnt);
+kern_return_t IOConnectCallScalarMethod(io_connect_t connection, uint32_t selector,
+					const uint64_t *input, uint32_t inputCnt, uint64_t *output,
+					uint32_t *outputCnt);
+kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t selector,
+					const void *inputStruct, size_t inputStructCnt,
+					void *outputStruct, size_t *outputStructCnt);
+
+/*
+ * An asynchronous call returns when the driver has accepted it; the driver completes it later, and
+ * `wakePort` (IONotificationPortGetMachPort) then calls
+ *
+ *	reference[kIOAsyncCalloutFuncIndex]	the callback, by the number of values that came with
+ *						the completion: 0 IOAsyncCallback0, 1 IOAsyncCallback1,
+ *						2 IOAsyncCallback2, more IOAsyncCallback
+ *	reference[kIOAsyncCalloutRefconIndex]	with this as its first argument
+ *
+ * with referenceCnt = kIOAsyncCalloutCount. An accepted call completes once even when the driver
+ * dies or the connection is closed: then with kIOReturnAborted and no values; a callback that
+ * expects values looks at `result` first. A driver may complete the same call further times. A
+ * call that was refused never calls back.
+ */
+enum {
+	kIOAsyncReservedIndex = 0,
+	kIOAsyncCalloutFuncIndex = 1,
+	kIOAsyncCalloutRefconIndex = 2,
+	kIOAsyncCalloutCount = 3,
+};
+typedef void (*IOAsyncCallback0)(void *refcon, IOReturn result);
+typedef void (*IOAsyncCallback1)(void *refcon, IOReturn result, void *arg0);
+typedef void (*IOAsyncCallback2)(void *refcon, IOReturn result, void *arg0, void *arg1);
+typedef void (*IOAsyncCallback)(void *refcon, IOReturn result, void **args, uint32_t numArgs);
+
+kern_return_t IOConnectCallAsyncMethod(io_connect_t connection, uint32_t selector,
+				       mach_port_t wakePort, uint64_t *reference,
+				       uint32_t referenceCnt, const uint64_t *input,
+				       uint32_t inputCnt, const void *inputStruct,
+				       size_t inputStructCnt, uint64_t *output, uint32_t *outputCnt,
+				       void *outputStruct, size_t *outputStructCnt);
+kern_return_t IOConnectCallAsyncScalarMethod(io_connect_t connection, uint32_t selector,
+					     mach_port_t wakePort, uint64_t *reference,
+					     uint32_t referenceCnt, const uint64_t *input,
+					     uint32_t inputCnt, uint64_t *output,
+					     uint32_t *outputCnt);
+kern_return_t IOConnectCallAsyncStructMethod(io_connect_t connection, uint32_t selector,
+					     mach_port_t wakePort, uint64_t *reference,
+					     uint32_t referenceCnt, const void *inputStruct,
+					     size_t inputStructCnt, void *outputStruct,
+					     size_t *outputStructCnt);
+
+/* --- memory --- */
+
+enum { // IOConnectMapMemory64 options
+	kIOMapAnywhere = 0x1, // the only placement there is
+	kIOMapReadOnly = 0x1000,
+};
+
+/* Map the memory that the driver gives for `memoryType`. A type that is mapped already gives the
+ * same address once more; each map is undone by one unmap, or by IOServiceClose. Memory that goes
+ * away under the mapping reads as zeroes: dext_mapping_is_lost(). */
+kern_return_t IOConnectMapMemory64(io_connect_t connect, uint32_t memoryType, task_port_t intoTask,
+				   mach_vm_address_t *atAddress, mach_vm_size_t *ofSize,
+				   IOOptionBits options);
+kern_return_t IOConnectUnmapMemory64(io_connect_t connect, uint32_t memoryType,
+				     task_port_t fromTask, mach_vm_address_t atAddress);
+
+/* --- notifications --- */
+
+/* NULL: out of memory or descriptors. */
+IONotificationPortRef IONotificationPortCreate(mach_port_t mainPort);
+/* Ends all that was to be delivered through it; from a callback too. NULL is ignored. */
+void IONotificationPortDestroy(IONotificationPortRef notify);
+/* What names the port as `wakePort`; valid as long as the port. */
+mach_port_t IONotificationPortGetMachPort(IONotificationPortRef notify);
+
+typedef void (*IOServiceMatchingCallback)(void *refcon, io_iterator_t iterator);
+typedef void (*IOServiceInterestCallback)(void *refcon, io_service_t service, uint32_t messageType,
+					  void *messageArgument);
+
+/* Call back when services that match come (or end: kIOTerminatedNotification). `matching` is
+ * consumed. The iterator holds what is there already, and arms the notification when it has been
+ * read to its end: now, and again after every callback. Releasing it ends the notification. */
+kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
+					       const io_name_t notificationType,
+					       OSDictionary *matching,
+					       IOServiceMatchingCallback callback, void *refcon,
+					       io_iterator_t *notification);
+
+/* Call back with kIOMessageServiceIsTerminated, once, when the service ends or its driver dies.
+ * interestType: kIOGeneralInterest. Releasing `notification` ends it. */
+kern_return_t IOServiceAddInterestNotification(IONotificationPortRef notify, io_service_t service,
+					       const io_name_t interestType,
+					       IOServiceInterestCallback callback, void *refcon,
+					       io_object_t *notification);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
