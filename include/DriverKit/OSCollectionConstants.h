@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Constant objects: shared, never freed; retain and release do nothing to them. Any thread. */
+
+#include <DriverKit/OSCollections.h>
+
+#pragma GCC visibility push(default)
+
+extern OSBoolean *const kOSBooleanTrue;
+extern OSBoolean *const kOSBooleanFalse;
+
+#pragma GCC visibility pop

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Calls on objects: find the row, then let the runtime's router carry it, or make the call here. */
+
+#include <objects/invoke.h>
+
+#include <base/reason.h>
+
+static _Atomic(object_router_fn) current_router;
+
+void object_router_set(object_router_fn router)
+{
+	atomic_store_explicit(&current_router, router, memory_order_release);
+}
+
+static kern_return_t nobody_implements(const OSMetaClass *meta, const struct OSMethodShape *shape)
+{
+	return refuse(kIOReturnUnsupported, "class %s has no implementation of %s::%s", meta->name,
+		      shape->class_name, shape->name);
+}
+
+kern_return_t OSObjectInvoke(OSObject *self, const struct OSMethodShape *shape, void *msg)
+{
+	object_router_fn router;
+	const struct OSMethod *method;
+
+	if (self == NULL)
+		return refuse(kIOReturnBadArgument, "%s::%s was called on no object",
+			      shape->class_name, shape->name);
+	method = OSMetaClassFindMethod(self->meta, shape->id);
+	if (method == NULL)
+		return nobody_implements(self->meta, shape);
+	router = atomic_load_explicit(&current_router, memory_order_acquire);
+	if (router != NULL)
+		return router(self, method, msg);
+	method->invoke(self, msg);
+	return kIOReturnSuccess;
+}
+
+kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
+				  const struct OSMethodShape *shape, void *msg)
+{
+	const struct OSMethod *method = OSMetaClassFindMethod(super, shape->id);
+
+	if (method == NULL)
+		return nobody_implements(super, shape);
+	method->invoke(self, msg);
+	return kIOReturnSuccess;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Objects from the inside: what flags an instance carries, and how large a collection may grow. */
+
+#include <DriverKit/OSMetaClass.h>
+
+/* Bits of OSObject.flags. */
+enum {
+	OBJECT_IMMORTAL = 1U << 0, // shared and constant: retain and release do nothing
+};
+
+/* A collection that is full refuses, with a reason. */
+#define COLLECTION_COUNT_MAX 65536U                // members of an array or a dictionary
+#define COLLECTION_BYTES_MAX (64U * 1024U * 1024U) // of a string or of data
