@@ -13,48 +13,59 @@
  * they are taken, and closes the rest at reader_deinit.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <DriverKit/OSMetaClass.h>
 
-#define WIRE_BODY_MAX (128U * 1024) // bytes of a message body
-#define WIRE_FDS_MAX 16U
+#define WIRE_BODY_MAX    (128U * 1024) // bytes of a message body
+#define WIRE_FDS_MAX     16U
+#define WIRE_OBJECTS_MAX 16U // of one message, not counting what they hold
 
 struct wire_writer {
 	uint8_t *data; // owned
 	size_t size, capacity;
 	int fds[WIRE_FDS_MAX]; // borrowed
 	unsigned n_fds;
-	int error; // 0 or negative errno
+	int error;     // 0 or negative errno
+	bool disposes; // see wire_message_dispose
 };
 
 struct wire_reader {
 	const uint8_t *data; // borrowed
 	size_t size, offset;
-	int fds[WIRE_FDS_MAX]; // owned; -1 once taken
+	int fds[WIRE_FDS_MAX]; // from next_fd on owned, those before were taken
 	unsigned n_fds, next_fd;
+	OSObject *objects[WIRE_OBJECTS_MAX]; // that were taken
+	unsigned n_objects;
 	int error;
 };
 
 void wire_writer_init(struct wire_writer *w);
 void wire_writer_deinit(struct wire_writer *w);
 
+/* Release the objects and close the descriptors in the fields of `msg` that `put` would encode. */
+void wire_message_dispose(int (*put)(struct wire_writer *w, const void *msg), const void *msg);
+
 void wire_reader_init(struct wire_reader *r, const void *data, size_t size);
 void wire_reader_give_fds(struct wire_reader *r, const int *fds, unsigned n_fds);
+/* Give up a message half read: release and close what was taken from the reader too. */
+void wire_reader_undo(struct wire_reader *r);
 void wire_reader_deinit(struct wire_reader *r);
 
-/* Each returns 0 or the sticky error. Integers take 8 bytes whatever their type; a value that does
- * not fit `bytes` on decode is -EBADMSG. */
+/* Each returns 0 or the sticky error. Integers take 8 bytes whatever their type; one above `max` is
+ * -EBADMSG on decode. A body that outgrows WIRE_BODY_MAX is -EMSGSIZE. */
 int wire_put_u64(struct wire_writer *w, uint64_t value);
-int wire_put_bytes(struct wire_writer *w, const void *data, size_t size);         // exact, no length
-int wire_put_string(struct wire_writer *w, const char *text, size_t room);        // -EOVERFLOW: too long
-int wire_put_object(struct wire_writer *w, const OSObject *object);               // serializable or NULL
-int wire_put_fd(struct wire_writer *w, int fd);                                   // -1: none
+int wire_put_bytes(struct wire_writer *w, const void *data, size_t size);  // exact, no length
+int wire_put_string(struct wire_writer *w, const char *text, size_t room); // -EOVERFLOW: too long
+int wire_put_object(struct wire_writer *w, const OSObject *object);        // serializable or NULL
+int wire_put_fd(struct wire_writer *w, int fd);                            // -1: none
 
 int wire_get_u64(struct wire_reader *r, uint64_t max, uint64_t *value);
 int wire_get_bytes(struct wire_reader *r, void *data, size_t size);
-int wire_get_string(struct wire_reader *r, char *text, size_t room);              // NUL-terminated, zero filled
-int wire_get_object(struct wire_reader *r, const OSMetaClass *meta, OSObject **object); // returned, or NULL
-int wire_get_fd(struct wire_reader *r, int *fd);                                  // consumed by the caller
+int wire_get_string(struct wire_reader *r, char *text, size_t room); // NUL-terminated, zero filled
+int wire_get_object(struct wire_reader *r, const OSMetaClass *meta,
+		    OSObject **object);          // returned, or NULL
+int wire_get_fd(struct wire_reader *r, int *fd); // consumed by the caller
 int wire_reader_finish(struct wire_reader *r);
