@@ -36,6 +36,7 @@ struct pci_function {
 	uint8_t memory_of_bar[PCI_N_MEMORIES]; // by BAR number, 6: the ROM; PCI_NO_MEMORY: none
 	int msix_region;                       // the BAR that holds the MSI-X table; -1: none
 	_Atomic bool lost;
+	_Atomic bool is_ready; // opened: a loss is now on_lost's to tell
 	void (*on_lost)(void *context, const char *reason);
 	void *context;
 };
@@ -52,12 +53,12 @@ kern_return_t pci_function_open(struct pci_function *function, struct device_han
 				void (*on_lost)(void *context, const char *reason), void *context);
 void pci_function_close(struct pci_function *function); // twice is harmless
 
-/* 1, 2, 4 or 8 bytes, naturally aligned, inside the region; else refused with a reason. A value is
- * in host order. */
+/* 1, 2, 4 or 8 bytes, naturally aligned, inside the region; else refused with a reason. Values are
+ * in host order; *value is written only on success. */
 kern_return_t pci_function_read(struct pci_function *function, unsigned region, uint64_t offset,
-				void *data, size_t size);
+				size_t size, uint64_t *value);
 kern_return_t pci_function_write(struct pci_function *function, unsigned region, uint64_t offset,
-				 const void *data, size_t size);
+				 size_t size, uint64_t value);
 
 /* A descriptor that maps the whole region: see pci_backend_ops.region_fd. */
 kern_return_t pci_function_region_fd(struct pci_function *function, unsigned region, int *fd,

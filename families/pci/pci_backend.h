@@ -21,18 +21,25 @@ struct pci_region {
 	bool mappable; // a descriptor can be had that maps it
 };
 
-struct pci_backend;
+/* Embedded in a backend's own state. */
+struct pci_backend {
+	const struct pci_backend_ops *ops;
+};
 
 struct pci_backend_ops {
 	const char *name; // "vfio", "vfio-user": the device's OpenDextBackend property
-	/* Required. Consumes the descriptors it takes; checks everything the peer announces. */
+	/* Required. Consumes the descriptors it takes; checks everything the peer announces. Every
+	 * entry that fails returns a negative errno and leaves the reason with refuse(). on_lost:
+	 * at most once, on the backend's queue, not from open. */
 	int (*open)(struct pci_backend **out, struct device_handover *handover,
 		    void (*on_lost)(void *context, const char *reason), void *context);
 	void (*close)(struct pci_backend *backend);
 	int (*region_info)(struct pci_backend *backend, unsigned region, struct pci_region *info);
 	/* Required. 1 to 8 bytes, inside the region. */
-	int (*read)(struct pci_backend *backend, unsigned region, uint64_t offset, void *data, size_t size);
-	int (*write)(struct pci_backend *backend, unsigned region, uint64_t offset, const void *data, size_t size);
+	int (*read)(struct pci_backend *backend, unsigned region, uint64_t offset, void *data,
+		    size_t size);
+	int (*write)(struct pci_backend *backend, unsigned region, uint64_t offset,
+		     const void *data, size_t size);
 	/* Required. A descriptor through which [0, size) of the region can be mapped by any holder,
 	 * and only that; returned. `offset` is where the region begins in it. -EOPNOTSUPP with a
 	 * reason: this machine has no such descriptor. */

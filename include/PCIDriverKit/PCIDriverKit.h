@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Everything a PCI driver includes. */
+
+#include <PCIDriverKit/IOPCIDevice.h>
+#include <PCIDriverKit/PCIDefinitions.h>
