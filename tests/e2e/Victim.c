@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The driver of the end-to-end tests. Its personality says how it starts: with the key "Misbehave"
+ * it hangs in Start, dies in it, or refuses; without it, it starts, and misbehaves when called.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <DriverKit/IOLib.h>
+
+#include "Victim.h"
+#include "victim.h"
+
+struct Victim_IVars {
+	IOBufferMemoryDescriptor *shared;
+};
+
+struct VictimUserClient_IVars {
+	OSAction *kept; // VICTIM_KEEP
+};
+
+/* --- the service --- */
+
+bool IMPL(Victim, init)
+{
+	if (!Victim_super_init(self))
+		return false;
+	self->ivars = IONewZero(struct Victim_IVars, 1);
+	return self->ivars != NULL;
+}
+
+void IMPL(Victim, free)
+{
+	if (self->ivars != NULL)
+		OSSafeReleaseNULL(self->ivars->shared);
+	IOSafeDeleteNULL(self->ivars, struct Victim_IVars, 1);
+	Victim_super_free(self);
+}
+
+static void hang(void)
+{
+	for (;;)
+		pause();
+}
+
+static kern_return_t misbehave(Victim *self)
+{
+	OSDictionary *properties = NULL;
+	kern_return_t ret = Victim_CopyProperties(self, &properties);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	OSString *how = OSDynamicCast(OSString, OSDictionary_getObject(properties, "Misbehave"));
+	if (how == NULL)
+		ret = kIOReturnSuccess;
+	else if (OSString_isEqualToCString(how, "hang"))
+		hang();
+	else if (OSString_isEqualToCString(how, "die"))
+		abort();
+	else
+		ret = kIOReturnNotResponding;
+	OSSafeReleaseNULL(properties);
+	return ret;
+}
+
+kern_return_t IMPL(Victim, Start)
+{
+	kern_return_t ret = Victim_super_Start(self, provider);
+	if (ret == kIOReturnSuccess)
+		ret = misbehave(self);
+	if (ret == kIOReturnSuccess)
+		ret = IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, VICTIM_SHARED_SIZE, 0,
+						      &self->ivars->shared);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	return Victim_RegisterService(self);
+}
+
+kern_return_t IMPL(Victim, NewUserClient)
+{
+	if (type != 0)
+		return kIOReturnUnsupported;
+	IOService *client = NULL;
+	kern_return_t ret = Victim_Create(self, Victim_as_IOService(self), "UserClientProperties",
+					  &client);
+	if (ret == kIOReturnSuccess)
+		*userClient = OSDynamicCast(IOUserClient, client);
+	return ret;
+}
+
+kern_return_t IMPL(Victim, CopyShared)
+{
+	IOBufferMemoryDescriptor_retain(self->ivars->shared);
+	*memory = IOBufferMemoryDescriptor_as_IOMemoryDescriptor(self->ivars->shared);
+	return kIOReturnSuccess;
+}
+
+/* --- the user client --- */
+
+bool IMPL(VictimUserClient, init)
+{
+	if (!VictimUserClient_super_init(self))
+		return false;
+	self->ivars = IONewZero(struct VictimUserClient_IVars, 1);
+	return self->ivars != NULL;
+}
+
+void IMPL(VictimUserClient, free)
+{
+	IOSafeDeleteNULL(self->ivars, struct VictimUserClient_IVars, 1);
+	VictimUserClient_super_free(self);
+}
+
+kern_return_t IMPL(VictimUserClient, Stop)
+{
+	OSSafeReleaseNULL(self->ivars->kept);
+	return VictimUserClient_super_Stop(self, provider);
+}
+
+static Victim *victim_of(OSObject *target)
+{
+	IOService *service = OSDynamicCast(IOService, target);
+	return OSDynamicCast(Victim, IOService_GetProvider(service));
+}
+
+kern_return_t IMPL(VictimUserClient, CopyClientMemoryForType)
+{
+	(void)options;
+	if (type != VICTIM_TYPE_SHARED)
+		return kIOReturnNotPermitted;
+	return Victim_CopyShared(victim_of(VictimUserClient_as_OSObject(self)), memory);
+}
+
+#define METHOD(name)                                                                               \
+	static kern_return_t name(OSObject *target, void *reference,                               \
+				  IOUserClientMethodArguments *arguments)
+
+METHOD(echo)
+{
+	(void)target;
+	(void)reference;
+	if (arguments->scalarOutputCount < arguments->scalarInputCount)
+		return kIOReturnOverrun;
+	arguments->scalarOutputCount = arguments->scalarInputCount;
+	for (uint32_t i = 0; i < arguments->scalarInputCount; i++)
+		arguments->scalarOutput[i] = arguments->scalarInput[i];
+	return kIOReturnSuccess;
+}
+
+METHOD(structure)
+{
+	(void)target;
+	(void)reference;
+	const uint8_t *in = OSData_getBytesNoCopy(arguments->structureInput);
+	uint8_t out[16];
+	for (int i = 0; i < 16; i++)
+		out[i] = in[15 - i];
+	arguments->structureOutput = OSData_withBytes(out, sizeof(out));
+	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
+METHOD(die)
+{
+	(void)target;
+	(void)reference;
+	(void)arguments;
+	abort();
+}
+
+METHOD(never_return)
+{
+	(void)target;
+	(void)reference;
+	(void)arguments;
+	hang();
+	return kIOReturnSuccess;
+}
+
+static kern_return_t tell_errno(IOUserClientMethodArguments *arguments, long result)
+{
+	arguments->scalarOutput[0] = result < 0 ? (uint64_t)errno : 0;
+	return kIOReturnSuccess;
+}
+
+METHOD(open_path)
+{
+	(void)target;
+	(void)reference;
+	return tell_errno(arguments, open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+}
+
+METHOD(make_socket)
+{
+	(void)target;
+	(void)reference;
+	return tell_errno(arguments, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+}
+
+METHOD(run_program)
+{
+	(void)target;
+	(void)reference;
+	char name[] = "/bin/true";
+	char *const argv[] = {name, NULL};
+	return tell_errno(arguments, execve(name, argv, NULL));
+}
+
+METHOD(forbidden)
+{
+	(void)target;
+	(void)reference;
+	return tell_errno(arguments, syscall(SYS_keyctl, 0, 0, 0, 0, 0));
+}
+
+METHOD(complete)
+{
+	(void)reference;
+	IOUserClientAsyncArgumentsArray data = {0};
+	uint32_t count = (uint32_t)arguments->scalarInput[0];
+	for (uint32_t i = 0; i < count && i < kIOUserClientAsyncArgumentsCountMax; i++)
+		data[i] = i + 1;
+	IOUserClient_AsyncCompletion(OSDynamicCast(IOUserClient, target), arguments->completion,
+				     kIOReturnSuccess, data, count);
+	return kIOReturnSuccess;
+}
+
+METHOD(keep)
+{
+	(void)reference;
+	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
+	if (client->ivars->kept != NULL)
+		return kIOReturnBusy;
+	OSAction_retain(arguments->completion);
+	client->ivars->kept = arguments->completion;
+	return kIOReturnSuccess;
+}
+
+METHOD(let_go)
+{
+	(void)reference;
+	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
+	if (client->ivars->kept == NULL)
+		return kIOReturnNotReady;
+	const IOUserClientAsyncArgumentsArray none = {0};
+	if (arguments->scalarInput[0] == 1)
+		VictimUserClient_AsyncCompletion(client, client->ivars->kept, kIOReturnSuccess, none,
+						 0);
+	OSSafeReleaseNULL(client->ivars->kept);
+	return kIOReturnSuccess;
+}
+
+METHOD(too_much)
+{
+	(void)target;
+	(void)reference;
+	static const uint8_t bytes[256];
+	arguments->structureOutput = OSData_withBytes(bytes, sizeof(bytes));
+	return kIOReturnSuccess;
+}
+
+/* The shared memory in this process; `map` keeps it. */
+static volatile uint8_t *map_shared(OSObject *target, IOMemoryMap **map)
+{
+	IOMemoryDescriptor *memory = NULL;
+	kern_return_t ret = Victim_CopyShared(victim_of(target), &memory);
+	if (ret == kIOReturnSuccess)
+		ret = IOMemoryDescriptor_CreateMapping(memory, 0, 0, 0, 0, 0, map);
+	OSSafeReleaseNULL(memory);
+	if (ret != kIOReturnSuccess)
+		return NULL;
+	return (volatile uint8_t *)(uintptr_t)IOMemoryMap_GetAddress(*map);
+}
+
+METHOD(poke)
+{
+	(void)reference;
+	IOMemoryMap *map = NULL;
+	volatile uint8_t *bytes = map_shared(target, &map);
+	if (bytes == NULL)
+		return kIOReturnNoMemory;
+	if (arguments->scalarInput[0] < IOMemoryMap_GetLength(map))
+		bytes[arguments->scalarInput[0]] = (uint8_t)arguments->scalarInput[1];
+	OSSafeReleaseNULL(map);
+	return kIOReturnSuccess;
+}
+
+METHOD(wait_for_byte)
+{
+	(void)reference;
+	(void)arguments;
+	IOMemoryMap *map = NULL;
+	volatile uint8_t *bytes = map_shared(target, &map);
+	if (bytes == NULL)
+		return kIOReturnNoMemory;
+	bytes[0] = 1;
+	for (int i = 0; i < 5000 && bytes[1] == 0; i++)
+		IOSleep(1);
+	kern_return_t ret = bytes[1] != 0 ? kIOReturnSuccess : kIOReturnTimeout;
+	OSSafeReleaseNULL(map);
+	return ret;
+}
+
+#define ANY kIOUserClientVariableStructureSize
+
+static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
+	[VICTIM_ECHO] = {echo, 0, ANY, 0, ANY, 0},
+	[VICTIM_STRUCTURE] = {structure, 0, 0, 16, 0, 16},
+	[VICTIM_DIE] = {die, 0, 0, 0, 0, 0},
+	[VICTIM_HANG] = {never_return, 0, 0, 0, 0, 0},
+	[VICTIM_OPEN] = {open_path, 0, 0, 0, 1, 0},
+	[VICTIM_SOCKET] = {make_socket, 0, 0, 0, 1, 0},
+	[VICTIM_EXEC] = {run_program, 0, 0, 0, 1, 0},
+	[VICTIM_FORBIDDEN] = {forbidden, 0, 0, 0, 1, 0},
+	[VICTIM_COMPLETE] = {complete, 1, 1, 0, 0, 0},
+	[VICTIM_KEEP] = {keep, 1, 0, 0, 0, 0},
+	[VICTIM_RELEASE] = {let_go, 0, 1, 0, 0, 0},
+	[VICTIM_TOO_MUCH] = {too_much, 0, 0, 0, 0, ANY},
+	[VICTIM_POKE] = {poke, 0, 2, 0, 0, 0},
+	[VICTIM_WAIT] = {wait_for_byte, 0, 0, 0, 0, 0},
+	[VICTIM_NO_FUNCTION] = {NULL, 0, 0, 0, 0, 0},
+};
+
+kern_return_t IMPL(VictimUserClient, ExternalMethod)
+{
+	(void)target;
+	if (selector < VICTIM_METHODS)
+		dispatch = &methods[selector];
+	return VictimUserClient_super_ExternalMethod(self, selector, arguments, dispatch,
+						     VictimUserClient_as_OSObject(self), reference);
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The bundle is made anew for each test, so that tests run side by side and each can say how its
+ * driver starts. Where things were built comes from the environment: DEXTD, VICTIM, VICTIM_PLIST.
+ */
+
+#include <check.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <base/clock.h>
+#include <opendext/client.h>
+
+#include "rig.h"
+
+enum { PATIENCE_MS = 10000 };
+
+static int count_fds(void)
+{
+	int n = 0;
+	DIR *dir = opendir("/proc/self/fd");
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static const char *need_env(const char *name)
+{
+	const char *value = getenv(name);
+	ck_assert_msg(value != NULL, "set %s, or run this test through meson", name);
+	return value;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static void run(const char *format, const char *a, const char *b)
+{
+	char command[1024];
+	int n = snprintf(command, sizeof(command), format, a, b);
+	ck_assert(n > 0 && (size_t)n < sizeof(command));
+	ck_assert_msg(system(command) == 0, "%s", command);
+}
+
+static void make_bundle(const struct rig *rig, const char *misbehave)
+{
+	char path[128], text[8192], extra[256] = "", plist[9000];
+	snprintf(path, sizeof(path), "%s/bundles", rig->folder);
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+	snprintf(path, sizeof(path), "%s/bundles/victim.dext", rig->folder);
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+	run("cp %s %s/victim", need_env("VICTIM"), path);
+
+	FILE *f = fopen(need_env("VICTIM_PLIST"), "r");
+	ck_assert_ptr_nonnull(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	if (misbehave != NULL)
+		snprintf(extra, sizeof(extra), "<key>Misbehave</key><string>%s</string>", misbehave);
+	char *mark = strstr(text, "@EXTRA@");
+	ck_assert_ptr_nonnull(mark);
+	*mark = '\0';
+	snprintf(plist, sizeof(plist), "%s%s%s", text, extra, mark + strlen("@EXTRA@"));
+	snprintf(path, sizeof(path), "%s/bundles/victim.dext/Info.plist", rig->folder);
+	write_file(path, plist);
+}
+
+static void exec_dextd(const struct rig *rig, const char *const *options, int ready_fd)
+{
+	char sock[128], bundles[128], ready[16];
+	snprintf(sock, sizeof(sock), "%s/socket", rig->folder);
+	snprintf(bundles, sizeof(bundles), "%s/bundles", rig->folder);
+	snprintf(ready, sizeof(ready), "%d", ready_fd);
+	const char *argv[32] = {"dextd",     "--socket",   sock, "--bundles", bundles,
+				"--ready-fd", ready, NULL};
+	int n = 7;
+	for (; options != NULL && *options != NULL && n < 31; options++)
+		argv[n++] = *options;
+	argv[n] = NULL;
+	execv(need_env("DEXTD"), (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
+void rig_start(struct rig *rig, const char *misbehave, const char *const *options)
+{
+	strcpy(rig->folder, "/tmp/dext-e2e.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(rig->folder));
+	ck_assert_int_eq(chmod(rig->folder, 0755), 0);
+	make_bundle(rig, misbehave);
+
+	int ready[2];
+	ck_assert_int_eq(pipe(ready), 0);
+	rig->dextd = fork();
+	ck_assert_int_ge(rig->dextd, 0);
+	if (rig->dextd == 0) {
+		close(ready[0]);
+		exec_dextd(rig, options, ready[1]);
+	}
+	close(ready[1]);
+	struct pollfd p = {.fd = ready[0], .events = POLLIN};
+	ck_assert_int_eq(poll(&p, 1, PATIENCE_MS), 1);
+	char byte;
+	ck_assert_msg(read(ready[0], &byte, 1) == 1, "dextd did not start");
+	close(ready[0]);
+
+	char sock[128];
+	snprintf(sock, sizeof(sock), "%s/socket", rig->folder);
+	setenv("OPENDEXT_SOCKET", sock, 1);
+	/* The library connects at its first use, and stays connected. */
+	IOServiceGetMatchingService(kIOMainPortDefault, IOServiceMatching("NoSuchClass"));
+	rig->n_fds = count_fds();
+}
+
+/* No process runs from the test's folder any more. */
+static void check_no_process_left(const struct rig *rig)
+{
+	DIR *dir = opendir("/proc");
+	ck_assert_ptr_nonnull(dir);
+	struct dirent *e;
+	while ((e = readdir(dir)) != NULL) {
+		char link[300], target[256];
+		snprintf(link, sizeof(link), "/proc/%s/exe", e->d_name);
+		ssize_t n = readlink(link, target, sizeof(target) - 1);
+		if (n <= 0)
+			continue;
+		target[n] = '\0';
+		ck_assert_msg(strncmp(target, rig->folder, strlen(rig->folder)) != 0,
+			      "process %s of this test is left: %s", e->d_name, target);
+	}
+	closedir(dir);
+}
+
+void rig_stop(struct rig *rig)
+{
+	ck_assert_int_eq(count_fds(), rig->n_fds);
+	ck_assert_int_eq(kill(rig->dextd, SIGTERM), 0);
+	int status;
+	ck_assert_int_eq(waitpid(rig->dextd, &status, 0), rig->dextd);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "dextd ended with %#x", status);
+	check_no_process_left(rig);
+	run("rm -r %s%s", rig->folder, "");
+}
+
+void rig_wait_flag(IONotificationPortRef port, const int *flag)
+{
+	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
+	while (*flag == 0) {
+		uint64_t now = clock_now_ns();
+		ck_assert_msg(now < deadline, "nothing came within %d ms", PATIENCE_MS);
+		struct pollfd p = {.fd = dext_notification_port_get_fd(port), .events = POLLIN};
+		poll(&p, 1, (int)((deadline - now) / 1000000 + 1));
+		dext_notification_port_dispatch(port);
+	}
+}
+
+void rig_wait_explained(const char *device, const char *part)
+{
+	char command[256], text[16384];
+	snprintf(command, sizeof(command), "%s why %s 2>&1", need_env("DEXTCTL"), device);
+	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
+	do {
+		FILE *f = popen(command, "r");
+		ck_assert_ptr_nonnull(f);
+		text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+		pclose(f);
+		if (strstr(text, part) != NULL)
+			return;
+	} while (clock_now_ns() < deadline);
+	ck_abort_msg("dextctl why %s does not say \"%s\":\n%s", device, part, text);
+}
+
+static void on_matched(void *refcon, io_iterator_t iterator)
+{
+	io_service_t service = IOIteratorNext(iterator);
+	if (service == IO_OBJECT_NULL)
+		return;
+	io_service_t *found = refcon;
+	if (*found != IO_OBJECT_NULL)
+		IOObjectRelease(*found);
+	*found = service;
+	while ((service = IOIteratorNext(iterator)) != IO_OBJECT_NULL)
+		IOObjectRelease(service);
+}
+
+io_service_t rig_wait_service(const char *class_name)
+{
+	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
+	ck_assert_ptr_nonnull(port);
+	io_service_t found = IO_OBJECT_NULL;
+	io_iterator_t iterator = IO_OBJECT_NULL;
+	kern_return_t ret = IOServiceAddMatchingNotification(
+		port, kIOMatchedNotification, IOServiceMatching(class_name), on_matched, &found,
+		&iterator);
+	ck_assert_msg(ret == kIOReturnSuccess, "%s", dext_last_reason());
+	on_matched(&found, iterator); // those that are there already; and arms it
+	static_assert(sizeof(found) == sizeof(int), "a handle is a flag");
+	rig_wait_flag(port, (const int *)&found);
+	IOObjectRelease(iterator);
+	IONotificationPortDestroy(port);
+	return found;
+}
+
+io_connect_t rig_open(void)
+{
+	io_service_t service = rig_wait_service("Victim");
+	io_connect_t connect = IO_OBJECT_NULL;
+	kern_return_t ret = IOServiceOpen(service, mach_task_self(), 0, &connect);
+	ck_assert_msg(ret == kIOReturnSuccess, "%s: %s", IOReturnString(ret), dext_last_reason());
+	IOObjectRelease(service);
+	return connect;
+}
+
+uint64_t rig_number(io_registry_entry_t entry, const char *key)
+{
+	OSDictionary *properties = NULL;
+	if (IORegistryEntryCreateProperties(entry, &properties) != kIOReturnSuccess)
+		return 0;
+	OSNumber *number = OSDynamicCast(OSNumber, OSDictionary_getObject(properties, key));
+	uint64_t value = number != NULL ? OSNumber_unsigned64BitValue(number) : 0;
+	OSObjectRelease(properties);
+	return value;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The methods of the Victim driver, for the driver and its tests. */
+
+enum victim_method {
+	VICTIM_ECHO,        // any scalars: the same come back
+	VICTIM_STRUCTURE,   // a structure of exactly 16 bytes: its bytes reversed
+	VICTIM_DIE,         // abort()
+	VICTIM_HANG,        // never returns
+	VICTIM_OPEN,        // open("/etc/passwd"): out: errno
+	VICTIM_SOCKET,      // socket(AF_UNIX): out: errno
+	VICTIM_EXEC,        // execve("/bin/true"): out: errno
+	VICTIM_FORBIDDEN,   // a system call that no driver needs
+	VICTIM_COMPLETE,    // asynchronous: in: how many values; completes at once with 1, 2, …
+	VICTIM_KEEP,        // asynchronous: kept until VICTIM_RELEASE, or the end of the client
+	VICTIM_RELEASE,     // in: 1 complete what was kept with success, 0 drop it
+	VICTIM_TOO_MUCH,    // returns a larger structure than the caller has room for
+	VICTIM_POKE,        // in: offset, value: writes a byte to the shared memory
+	VICTIM_WAIT,        // sets byte 0 of the shared memory, returns when byte 1 is set
+	VICTIM_NO_FUNCTION, // a row without a function
+	VICTIM_METHODS,
+};
+
+enum { VICTIM_SHARED_SIZE = 64 * 1024 };
+enum { VICTIM_TYPE_SHARED = 0, VICTIM_TYPE_REFUSED = 1 };
