@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <IOKit/IOKitLib.h>
+#include <opendext/client.h>
 
 int main(int argc, char **argv)
 {
