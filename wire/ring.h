@@ -100,8 +100,11 @@ int ring_server_event(struct ring_server *s, const struct ring_event *event);
 struct ring_client;
 int ring_client_open(struct ring_client **out, int memory_fd, int doorbell_fd); // both borrowed
 struct ring_client *ring_client_close(struct ring_client *c);
-/* Submit and wait for the reply, at most timeout_ms. 0: `reply` is valid. -ETIMEDOUT: the slot stays
- * the call's until its reply comes. -ECONNRESET: the connection ended. -EAGAIN: all slots are owned. */
+/* Submit and wait for the reply, at most timeout_ms; request->sequence is set. 0: `reply` is valid:
+ * the dext's, or, when the ring was aborted meanwhile, the abort's status and reason. -ETIMEDOUT: the
+ * slot stays the call's until its reply comes. -ECONNRESET: the connection had ended before, `reply`
+ * says why. -EAGAIN: all slots were owned for all that time. -EBADMSG. -EINVAL: the request is over
+ * a limit. */
 int ring_client_call(struct ring_client *c, struct ring_request *request, struct ring_reply *reply,
 		     uint32_t timeout_ms);
 /* 1: an event. 0: none. -EBADMSG. One reader at a time. */

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The application's side of a ring. The protocol is at the head of ring.c.
+ *
+ * Which slots are free is known here alone. A call that timed out leaves its slot among the
+ * zombies; whoever needs one looks there for an answer that has come meanwhile.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include <base/clock.h>
+#include <wire/futex.h>
+#include <wire/ring_layout.h>
+
+/* Nobody wakes for a zombie's answer: one who waits for a slot looks again this often. */
+#define ZOMBIE_LOOK_NS 50000000U
+
+enum { SLOT_WORDS = RING_COUNT_MAX / 64 };
+
+struct ring_client {
+	struct ring_view view;
+	int doorbell_fd; // borrowed
+
+	_Atomic uint64_t tail;                // the next submission
+	_Atomic uint64_t free[SLOT_WORDS];    // bit: the slot is nobody's
+	_Atomic uint64_t zombies[SLOT_WORDS]; // bit: its call timed out
+	_Atomic uint32_t waiters;             // threads that wait for a slot
+	_Atomic uint32_t freed;               // their futex: counts wakes
+
+	uint64_t event_head; // of the one reader
+};
+
+int ring_client_open(struct ring_client **out, int memory_fd, int doorbell_fd)
+{
+	int flags = fcntl(doorbell_fd, F_GETFL);
+	if (flags < 0 || fcntl(doorbell_fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	struct ring_client *c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return -ENOMEM;
+	int ret = ring_view_init(&c->view, memory_fd);
+	if (ret < 0) {
+		free(c);
+		return ret;
+	}
+	c->doorbell_fd = doorbell_fd;
+	for (uint32_t i = 0; i < c->view.n_slots; i++)
+		atomic_fetch_or(&c->free[i / 64], UINT64_C(1) << (i % 64));
+	*out = c;
+	return 0;
+}
+
+struct ring_client *ring_client_close(struct ring_client *c)
+{
+	if (c == NULL)
+		return NULL;
+	ring_view_deinit(&c->view);
+	free(c);
+	return NULL;
+}
+
+/* Nanoseconds until then, at most `limit`; 0: it is past. */
+static uint64_t time_left(uint64_t deadline_ns, uint64_t limit)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t left = now < deadline_ns ? deadline_ns - now : 0;
+	return left < limit ? left : limit;
+}
+
+/* --- slots --- */
+
+static void give_slot(struct ring_client *c, uint32_t index)
+{
+	atomic_fetch_or(&c->free[index / 64], UINT64_C(1) << (index % 64));
+	if (atomic_load(&c->waiters) > 0) {
+		atomic_fetch_add(&c->freed, 1);
+		futex_wake(&c->freed, 1, FUTEX_PRIVATE);
+	}
+}
+
+static int take_bit(_Atomic uint64_t *word)
+{
+	for (uint64_t bits = atomic_load(word); bits != 0; bits = atomic_load(word)) {
+		int bit = __builtin_ctzll(bits);
+		uint64_t mask = UINT64_C(1) << bit;
+		if ((atomic_fetch_and(word, ~mask) & mask) != 0)
+			return bit;
+	}
+	return -1;
+}
+
+static int take_free(struct ring_client *c)
+{
+	for (int i = 0; i < SLOT_WORDS; i++) {
+		int bit = take_bit(&c->free[i]);
+		if (bit >= 0)
+			return i * 64 + bit;
+	}
+	return -1;
+}
+
+/* Is a call under way in this slot? */
+static bool under_way(const struct ring_client *c, uint32_t index)
+{
+	uint32_t state = atomic_load_explicit(&c->view.slots[index].state, memory_order_acquire);
+	return state == RING_POSTED || state == RING_AWAITED;
+}
+
+static bool is_zombie(const struct ring_client *c, uint32_t index)
+{
+	return (atomic_load(&c->zombies[index / 64]) >> (index % 64) & 1) != 0;
+}
+
+/* A zombie whose answer has come; there may be none. */
+static int take_zombie(struct ring_client *c)
+{
+	for (uint32_t i = 0; i < c->view.n_slots; i++) {
+		uint64_t mask = UINT64_C(1) << (i % 64);
+		if (is_zombie(c, i) && !under_way(c, i) &&
+		    (atomic_fetch_and(&c->zombies[i / 64], ~mask) & mask) != 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+static int try_slot(struct ring_client *c)
+{
+	int index = take_free(c);
+	return index >= 0 ? index : take_zombie(c);
+}
+
+/* The slot's number, or -EAGAIN. */
+static int take_slot(struct ring_client *c, uint64_t deadline_ns)
+{
+	int index = try_slot(c);
+	if (index >= 0)
+		return index;
+	atomic_fetch_add(&c->waiters, 1);
+	for (;;) {
+		uint32_t freed = atomic_load(&c->freed);
+		index = try_slot(c);
+		uint64_t left = time_left(deadline_ns, ZOMBIE_LOOK_NS);
+		if (index >= 0 || left == 0)
+			break;
+		futex_wait(&c->freed, freed, left, FUTEX_PRIVATE);
+	}
+	atomic_fetch_sub(&c->waiters, 1);
+	return index >= 0 ? index : -EAGAIN;
+}
+
+/* --- calls --- */
+
+static void store(_Atomic uint32_t *word, uint32_t value)
+{
+	atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static uint32_t load(const _Atomic uint32_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void write_request(struct ring_client *c, uint32_t index, const struct ring_request *request)
+{
+	struct ring_slot *slot = &c->view.slots[index];
+	store(&slot->kind, request->kind);
+	atomic_store_explicit(&slot->selector, request->selector, memory_order_relaxed);
+	atomic_store_explicit(&slot->async, request->async, memory_order_relaxed);
+	store(&slot->n_scalars, request->n_scalars);
+	store(&slot->n_scalars_out, request->n_scalars_out);
+	store(&slot->structure_size, request->structure_size);
+	store(&slot->structure_out_max, request->structure_out_max);
+	ring_store(slot->payload, request->scalars, request->n_scalars * 8);
+	ring_store(ring_structure(&c->view, index, request->n_scalars, request->structure_size),
+		   request->structure, request->structure_size);
+}
+
+/* A full doorbell has been rung already. */
+static void ring_doorbell(struct ring_client *c)
+{
+	uint64_t one = 1;
+	if (atomic_load(&c->view.header->server_sleeps) == 0)
+		return;
+	if (atomic_exchange(&c->view.header->server_sleeps, 0) == 0)
+		return;
+	ssize_t written;
+	do
+		written = write(c->doorbell_fd, &one, sizeof(one));
+	while (written < 0 && errno == EINTR);
+}
+
+static void publish(struct ring_client *c, uint32_t index, struct ring_request *request)
+{
+	struct ring_slot *slot = &c->view.slots[index];
+	uint64_t position = atomic_fetch_add(&c->tail, 1);
+	struct ring_entry *entry = &c->view.entries[position & (c->view.n_slots - 1)];
+	request->slot = index;
+	request->sequence = position + 1;
+	atomic_store_explicit(&slot->ticket, position + 1, memory_order_relaxed);
+	atomic_store(&slot->state, RING_POSTED);
+	store(&entry->slot, index);
+	atomic_store(&entry->ticket, position + 1);
+}
+
+/* The state that ended the wait; POSTED or AWAITED when the time is over. */
+static uint32_t wait_for_end(struct ring_slot *slot, uint64_t deadline_ns)
+{
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+	while (state == RING_POSTED || state == RING_AWAITED) {
+		uint64_t left = time_left(deadline_ns, UINT64_MAX);
+		if (left == 0)
+			break;
+		if (state == RING_POSTED &&
+		    !atomic_compare_exchange_strong(&slot->state, &state, RING_AWAITED))
+			continue;
+		futex_wait(&slot->state, RING_AWAITED, left, FUTEX_SHARED);
+		state = atomic_load_explicit(&slot->state, memory_order_acquire);
+	}
+	return state;
+}
+
+/* Copy the answer. -EBADMSG: it is larger than was asked for. */
+static int read_reply(const struct ring_client *c, const struct ring_request *request,
+		      struct ring_reply *reply)
+{
+	const struct ring_slot *slot = &c->view.slots[request->slot];
+	reply->status = (IOReturn)load(&slot->status);
+	reply->n_scalars = 0;
+	reply->structure_size = 0;
+	reply->reason[0] = '\0';
+	if (reply->status != kIOReturnSuccess) {
+		ring_load(reply->reason, slot->payload, RING_PAYLOAD);
+		reply->reason[RING_PAYLOAD - 1] = '\0';
+		return 0;
+	}
+	uint32_t n_scalars = load(&slot->n_scalars);
+	uint32_t structure_size = load(&slot->structure_size);
+	if (n_scalars > request->n_scalars_out || structure_size > request->structure_out_max)
+		return -EBADMSG;
+	ring_load(reply->scalars, slot->payload, n_scalars * 8);
+	ring_load(reply->structure,
+		  ring_structure(&c->view, request->slot, n_scalars, structure_size),
+		  structure_size);
+	reply->n_scalars = n_scalars;
+	reply->structure_size = structure_size;
+	return 0;
+}
+
+static int finish_call(struct ring_client *c, const struct ring_request *request,
+		       struct ring_reply *reply, uint32_t state)
+{
+	uint64_t mask = UINT64_C(1) << (request->slot % 64);
+	int ret = -EBADMSG;
+	switch (state) {
+	case RING_ANSWERED:
+		ret = read_reply(c, request, reply);
+		break;
+	case RING_ABORTED:
+		ret = ring_view_closed(&c->view, reply) ? 0 : -EBADMSG;
+		break;
+	case RING_POSTED:
+	case RING_AWAITED:
+		atomic_fetch_or(&c->zombies[request->slot / 64], mask);
+		return -ETIMEDOUT;
+	default:
+		break;
+	}
+	store(&c->view.slots[request->slot].state, RING_FREE);
+	give_slot(c, request->slot);
+	return ret;
+}
+
+int ring_client_call(struct ring_client *c, struct ring_request *request, struct ring_reply *reply,
+		     uint32_t timeout_ms)
+{
+	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS ||
+	    request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK)
+		return -EINVAL;
+	uint64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	if (ring_view_closed(&c->view, reply))
+		return -ECONNRESET;
+	int index = take_slot(c, deadline_ns);
+	if (index < 0)
+		return index;
+	write_request(c, (uint32_t)index, request);
+	publish(c, (uint32_t)index, request);
+
+	struct ring_slot *slot = &c->view.slots[index];
+	if (atomic_load(&c->view.header->closed) != 0)
+		ring_slot_end(slot, RING_ABORTED);
+	else
+		ring_doorbell(c);
+	return finish_call(c, request, reply, wait_for_end(slot, deadline_ns));
+}
+
+/* --- events --- */
+
+int ring_client_next_event(struct ring_client *c, struct ring_event *event)
+{
+	const struct ring_event_slot *slot =
+		&c->view.events[c->event_head & (c->view.n_events - 1)];
+	uint64_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
+	if (sequence == ring_stale(c->event_head, c->view.n_events))
+		return 0;
+	uint32_t n_scalars = load(&slot->n_scalars);
+	if (sequence != c->event_head + 1 || n_scalars > RING_SCALARS)
+		return -EBADMSG;
+	event->async = atomic_load_explicit(&slot->async, memory_order_relaxed);
+	event->status = (IOReturn)load(&slot->status);
+	event->n_scalars = n_scalars;
+	ring_load(event->scalars, slot->payload, n_scalars * 8);
+	c->event_head++;
+	atomic_store_explicit(&c->view.header->event_head, c->event_head, memory_order_release);
+	return 1;
+}
+
+bool ring_client_event_sleep(struct ring_client *c)
+{
+	const struct ring_event_slot *slot =
+		&c->view.events[c->event_head & (c->view.n_events - 1)];
+	atomic_store(&c->view.header->client_sleeps, 1);
+	if (atomic_load(&slot->sequence) == ring_stale(c->event_head, c->view.n_events))
+		return true;
+	atomic_store(&c->view.header->client_sleeps, 0);
+	return false;
+}

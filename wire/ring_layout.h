@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What lies where in a ring's shared memory, and the view of it that each side keeps. Private to
+ * wire/ring*.c; the protocol and the argument for it are at the head of ring.c.
+ *
+ *	header | submission entries | slots | events | arena blocks
+ *
+ * Every shared word is atomic: the peer may write any of it at any moment, so a word is loaded
+ * once, into a copy, and only the copy is looked at.
+ */
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <base/fault.h>
+#include <wire/ring.h>
+
+#define RING_HEADER_SIZE 4096U
+#define RING_COUNT_MAX   1024U // slots, events
+#define RING_NOTICES     4U
+#define RING_NOTICE_TEXT 184U
+
+/* How a ring ended. */
+struct ring_notice {
+	_Atomic uint32_t status;
+	uint32_t reserved;
+	_Atomic uint64_t text[RING_NOTICE_TEXT / 8];
+};
+
+struct ring_header {
+	_Atomic uint32_t magic, major, minor;
+	_Atomic uint32_t slot_size, block_size, n_slots, n_events;
+	_Atomic uint32_t generation; // raised for every dext that serves the ring
+
+	/* Line: written once, at the end. */
+	_Alignas(64) _Atomic uint32_t closed; // 0: open; else 1 + the notice that says why
+	_Atomic uint32_t n_notices;           // claimed by who closes
+
+	/* Line: the dext's sleep. */
+	_Alignas(64) _Atomic uint32_t server_sleeps; // set by the dext, cleared by who rings
+	_Atomic uint32_t server_cpu;                 // 1 + a CPU, a hint for spinning; 0: unknown
+
+	/* Line: where a successor of the dext goes on. */
+	_Alignas(64) _Atomic uint64_t taken; // submissions the dext has taken
+	_Atomic uint64_t event_tail;         // events the dext has published
+
+	/* Line: the application's reader of events. */
+	_Alignas(64) _Atomic uint64_t event_head; // events it has read
+	_Atomic uint32_t client_sleeps;           // set by the reader, cleared by who wakes it
+
+	_Alignas(64) struct ring_notice notices[RING_NOTICES];
+};
+
+struct ring_entry {
+	_Atomic uint64_t ticket; // its position + 1 once published; then the slot is valid
+	_Atomic uint32_t slot;
+	uint32_t reserved;
+};
+
+enum ring_state { // of a slot; the caller's futex
+	RING_FREE = 0,
+	RING_POSTED = 1,
+	RING_AWAITED = 2, // posted, and its caller sleeps
+	RING_ANSWERED = 3,
+	RING_ABORTED = 4, // ended by ring_abort: the header's notice says why
+};
+
+struct ring_slot {
+	_Atomic uint32_t state;
+	_Atomic uint32_t kind;
+	_Atomic uint64_t ticket;
+	_Atomic uint64_t selector;
+	_Atomic uint64_t async;
+	_Atomic uint32_t n_scalars, n_scalars_out;
+	_Atomic uint32_t structure_size, structure_out_max;
+	_Atomic uint32_t status;
+	_Atomic uint32_t flags;      // of the method, as registered with dextd; none yet
+	_Atomic uint32_t caller_cpu; // as ring_header.server_cpu
+	uint32_t reserved;
+	_Atomic uint64_t payload[RING_PAYLOAD / 8];
+};
+
+struct ring_event_slot {
+	_Atomic uint64_t sequence; // its position + 1 once published
+	_Atomic uint64_t async;
+	_Atomic uint32_t status;
+	_Atomic uint32_t n_scalars;
+	uint64_t reserved[5];
+	_Atomic uint64_t payload[RING_PAYLOAD / 8];
+};
+
+_Static_assert(sizeof(struct ring_header) <= RING_HEADER_SIZE, "the header is one page");
+_Static_assert(sizeof(struct ring_notice) == 192, "a notice is three lines");
+_Static_assert(sizeof(struct ring_entry) == 16, "a submission entry");
+_Static_assert(sizeof(struct ring_slot) == RING_SLOT_SIZE, "a slot");
+_Static_assert(sizeof(struct ring_event_slot) == RING_SLOT_SIZE, "an event");
+
+/* One process's mapping: pointers and geometry are private and never read from memory again. */
+struct ring_view {
+	struct ring_header *header;
+	struct ring_entry *entries;
+	struct ring_slot *slots;
+	struct ring_event_slot *events;
+	_Atomic uint64_t *arena;
+	uint32_t n_slots, n_events;
+	size_t size;
+	struct fault_guard guard;
+};
+
+/* -EBADMSG: no ring, or its memory can shrink. */
+int ring_view_init(struct ring_view *view, int memory_fd);
+void ring_view_deinit(struct ring_view *view);
+
+/* How the ring was closed, as a reply. False: it is open. */
+bool ring_view_closed(const struct ring_view *view, struct ring_reply *reply);
+
+/* Move a call that is under way to `end`. Returns the state it had: POSTED or AWAITED, else nothing
+ * was done. The state has two changes left at most, so a peer that makes more of them is hostile,
+ * and is told so instead of being raced against. */
+static inline uint32_t ring_slot_end(struct ring_slot *slot, enum ring_state end)
+{
+	uint32_t state = atomic_load(&slot->state);
+	for (int tries = 0; tries < 4; tries++) {
+		if (state != RING_POSTED && state != RING_AWAITED)
+			return state;
+		if (atomic_compare_exchange_strong(&slot->state, &state, end))
+			return state;
+	}
+	return RING_FREE;
+}
+
+static inline _Atomic uint64_t *ring_block(const struct ring_view *view, uint32_t slot)
+{
+	return view->arena + (size_t)slot * (RING_BLOCK / 8);
+}
+
+/* Where a structure lies: behind the scalars if there is room, else in the slot's block. */
+static inline _Atomic uint64_t *ring_structure(const struct ring_view *view, uint32_t slot,
+					       uint32_t n_scalars, uint32_t structure_size)
+{
+	if (n_scalars * 8 + structure_size <= RING_PAYLOAD)
+		return view->slots[slot].payload + n_scalars;
+	return ring_block(view, slot);
+}
+
+/* The word that an entry at `position` holds before it is published: of the round before. */
+static inline uint64_t ring_stale(uint64_t position, uint32_t n)
+{
+	return position < n ? 0 : position + 1 - n;
+}
+
+static inline void ring_load(void *to, const _Atomic uint64_t *from, size_t size)
+{
+	for (size_t i = 0; i * 8 < size; i++) {
+		uint64_t word = atomic_load_explicit(from + i, memory_order_relaxed);
+		size_t left = size - i * 8;
+		memcpy((uint8_t *)to + i * 8, &word, left < 8 ? left : 8);
+	}
+}
+
+static inline void ring_store(_Atomic uint64_t *to, const void *from, size_t size)
+{
+	for (size_t i = 0; i * 8 < size; i++) {
+		uint64_t word = 0;
+		size_t left = size - i * 8;
+		memcpy(&word, (const uint8_t *)from + i * 8, left < 8 ? left : 8);
+		atomic_store_explicit(to + i, word, memory_order_relaxed);
+	}
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The dext's side of a ring. The protocol is at the head of ring.c. */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <wire/futex.h>
+#include <wire/ring_layout.h>
+
+struct ring_server {
+	struct ring_view view;
+	uint64_t head;         // the next submission; of the thread that takes
+	_Atomic uint8_t *busy; // per slot: taken and not answered
+
+	pthread_mutex_t event_lock;
+	uint64_t event_tail; // event_lock
+};
+
+int ring_server_open(struct ring_server **out, int memory_fd)
+{
+	struct ring_server *s = calloc(1, sizeof(*s));
+	if (s == NULL)
+		return -ENOMEM;
+	int ret = ring_view_init(&s->view, memory_fd);
+	if (ret < 0) {
+		free(s);
+		return ret;
+	}
+	s->busy = calloc(s->view.n_slots, sizeof(*s->busy));
+	if (s->busy == NULL) {
+		ring_view_deinit(&s->view);
+		free(s);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&s->event_lock, NULL);
+	s->head = atomic_load(&s->view.header->taken);
+	s->event_tail = atomic_load(&s->view.header->event_tail);
+	*out = s;
+	return 0;
+}
+
+struct ring_server *ring_server_close(struct ring_server *s)
+{
+	if (s == NULL)
+		return NULL;
+	ring_view_deinit(&s->view);
+	pthread_mutex_destroy(&s->event_lock);
+	free(s->busy);
+	free(s);
+	return NULL;
+}
+
+static bool is_closed(const struct ring_server *s)
+{
+	return atomic_load(&s->view.header->closed) != 0;
+}
+
+/* --- calls --- */
+
+static uint32_t load(const _Atomic uint32_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* Copy the request. -EBADMSG: a number in it is over its limit. */
+static int copy_request(const struct ring_server *s, uint32_t index, struct ring_request *request)
+{
+	const struct ring_slot *slot = &s->view.slots[index];
+	request->slot = index;
+	request->kind = load(&slot->kind);
+	request->sequence = atomic_load_explicit(&slot->ticket, memory_order_relaxed);
+	request->selector = atomic_load_explicit(&slot->selector, memory_order_relaxed);
+	request->async = atomic_load_explicit(&slot->async, memory_order_relaxed);
+	request->n_scalars = load(&slot->n_scalars);
+	request->n_scalars_out = load(&slot->n_scalars_out);
+	request->structure_size = load(&slot->structure_size);
+	request->structure_out_max = load(&slot->structure_out_max);
+
+	if (request->sequence != s->head + 1)
+		return -EBADMSG;
+	if (request->kind < RING_CALL || request->kind > RING_UNMAP)
+		return -EBADMSG;
+	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS)
+		return -EBADMSG;
+	if (request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK)
+		return -EBADMSG;
+	ring_load(request->scalars, slot->payload, request->n_scalars * 8);
+	ring_load(request->structure,
+		  ring_structure(&s->view, index, request->n_scalars, request->structure_size),
+		  request->structure_size);
+	return 0;
+}
+
+/* A slot may be served when it is posted and not being served already. */
+static bool may_serve(struct ring_server *s, uint32_t index)
+{
+	if (index >= s->view.n_slots)
+		return false;
+	uint32_t state = atomic_load_explicit(&s->view.slots[index].state, memory_order_acquire);
+	if (state != RING_POSTED && state != RING_AWAITED)
+		return false;
+	return atomic_load_explicit(&s->busy[index], memory_order_relaxed) == 0;
+}
+
+int ring_server_next(struct ring_server *s, struct ring_request *request)
+{
+	const struct ring_entry *entry = &s->view.entries[s->head & (s->view.n_slots - 1)];
+	uint64_t ticket = atomic_load_explicit(&entry->ticket, memory_order_acquire);
+	if (ticket == ring_stale(s->head, s->view.n_slots))
+		return 0;
+	uint32_t index = load(&entry->slot);
+	if (ticket != s->head + 1 || !may_serve(s, index))
+		return is_closed(s) ? 0 : -EBADMSG;
+	int ret = copy_request(s, index, request);
+	if (ret < 0)
+		return ret;
+	atomic_store_explicit(&s->busy[index], 1, memory_order_relaxed);
+	s->head++;
+	atomic_store_explicit(&s->view.header->taken, s->head, memory_order_relaxed);
+	return 1;
+}
+
+bool ring_server_sleep(struct ring_server *s)
+{
+	const struct ring_entry *entry = &s->view.entries[s->head & (s->view.n_slots - 1)];
+	atomic_store(&s->view.header->server_sleeps, 1);
+	if (atomic_load(&entry->ticket) == ring_stale(s->head, s->view.n_slots) || is_closed(s))
+		return true;
+	atomic_store(&s->view.header->server_sleeps, 0);
+	return false;
+}
+
+static void write_values(struct ring_server *s, uint32_t index, const struct ring_reply *reply)
+{
+	struct ring_slot *slot = &s->view.slots[index];
+	ring_store(slot->payload, reply->scalars, reply->n_scalars * 8);
+	ring_store(ring_structure(&s->view, index, reply->n_scalars, reply->structure_size),
+		   reply->structure, reply->structure_size);
+	atomic_store_explicit(&slot->n_scalars, reply->n_scalars, memory_order_relaxed);
+	atomic_store_explicit(&slot->structure_size, reply->structure_size, memory_order_relaxed);
+}
+
+static void write_refusal(struct ring_slot *slot, const struct ring_reply *reply)
+{
+	size_t length = strnlen(reply->reason, RING_PAYLOAD - 1);
+	char text[RING_PAYLOAD] = "";
+	memcpy(text, reply->reason, length);
+	ring_store(slot->payload, text, length + 1);
+	atomic_store_explicit(&slot->n_scalars, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->structure_size, 0, memory_order_relaxed);
+}
+
+int ring_server_reply(struct ring_server *s, uint32_t index, const struct ring_reply *reply)
+{
+	if (index >= s->view.n_slots)
+		return -EINVAL;
+	if (reply->n_scalars > RING_SCALARS || reply->structure_size > RING_BLOCK)
+		return -EINVAL;
+	if (atomic_load_explicit(&s->busy[index], memory_order_relaxed) == 0)
+		return -EINVAL;
+	struct ring_slot *slot = &s->view.slots[index];
+	if (reply->status == kIOReturnSuccess)
+		write_values(s, index, reply);
+	else
+		write_refusal(slot, reply);
+	atomic_store_explicit(&slot->status, (uint32_t)reply->status, memory_order_relaxed);
+
+	/* First, for once answered the slot may be posted again at once. */
+	atomic_store_explicit(&s->busy[index], 0, memory_order_relaxed);
+	uint32_t was = ring_slot_end(slot, RING_ANSWERED);
+	if (was == RING_AWAITED)
+		futex_wake(&slot->state, 1, FUTEX_SHARED);
+	else if (was != RING_POSTED && !is_closed(s))
+		return -EBADMSG;
+	return 0;
+}
+
+/* --- events --- */
+
+/* With the lock held. -EBADMSG: the reader is ahead of the writer. */
+static int event_room(const struct ring_server *s, uint32_t *room)
+{
+	uint64_t head = atomic_load_explicit(&s->view.header->event_head, memory_order_acquire);
+	uint64_t used = s->event_tail - head;
+	if (used > s->view.n_events)
+		return -EBADMSG;
+	*room = s->view.n_events - (uint32_t)used;
+	return 0;
+}
+
+/* With the lock held. */
+static int push_event(struct ring_server *s, const struct ring_event *event)
+{
+	struct ring_header *header = s->view.header;
+	struct ring_event_slot *slot = &s->view.events[s->event_tail & (s->view.n_events - 1)];
+	uint32_t room;
+	int ret = event_room(s, &room);
+	if (ret < 0)
+		return ret;
+	if (room == 0)
+		return -ENOSPC;
+	atomic_store_explicit(&slot->async, event->async, memory_order_relaxed);
+	atomic_store_explicit(&slot->status, (uint32_t)event->status, memory_order_relaxed);
+	atomic_store_explicit(&slot->n_scalars, event->n_scalars, memory_order_relaxed);
+	ring_store(slot->payload, event->scalars, event->n_scalars * 8);
+	s->event_tail++;
+	atomic_store_explicit(&header->event_tail, s->event_tail, memory_order_relaxed);
+	atomic_store(&slot->sequence, s->event_tail);
+	return atomic_load(&header->client_sleeps) != 0 &&
+	       atomic_exchange(&header->client_sleeps, 0) != 0;
+}
+
+int ring_server_event(struct ring_server *s, const struct ring_event *event)
+{
+	if (event->n_scalars > RING_SCALARS)
+		return -EINVAL;
+	pthread_mutex_lock(&s->event_lock);
+	int ret = push_event(s, event);
+	pthread_mutex_unlock(&s->event_lock);
+	return ret;
+}
+
+uint32_t ring_server_event_room(struct ring_server *s)
+{
+	uint32_t room = 0;
+	pthread_mutex_lock(&s->event_lock);
+	if (event_room(s, &room) < 0)
+		room = 0;
+	pthread_mutex_unlock(&s->event_lock);
+	return room;
+}
