@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The ivshmem card, revision 1, without interrupts: PCI 1af4:1110, four registers in BAR0 and a
+ * file as BAR2. What a driver sees of it, and nothing of how it is reached.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CARD_BAR0 = 0, CARD_BAR2 = 2, CARD_CONFIG = 7, CARD_N_REGIONS = 9 };
+enum { CARD_CONFIG_SIZE = 256, CARD_REGISTERS_SIZE = 256 };
+
+struct card {
+	uint8_t config[CARD_CONFIG_SIZE];
+	uint8_t writable[CARD_CONFIG_SIZE]; // which bits of `config` a write changes
+	uint32_t interrupt_mask;
+	uint32_t interrupt_status;
+	int memory_fd;        // borrowed
+	uint64_t memory_size; // a power of two, at least a page
+	uint64_t n_doorbells; // how often the doorbell was rung
+};
+
+void card_init(struct card *card, int memory_fd, uint64_t memory_size);
+void card_reset(struct card *card); // the memory stays
+
+uint64_t card_region_size(const struct card *card, unsigned region); // 0: absent
+
+/* `count` bytes at `offset`. 0, or a positive errno: outside the region, or not as the card's
+ * registers are accessed (BAR0: four bytes, aligned). */
+int card_read(struct card *card, unsigned region, uint64_t offset, void *data, size_t count);
+int card_write(struct card *card, unsigned region, uint64_t offset, const void *data, size_t count);
