@@ -41,14 +41,7 @@ const char *reason_last(void)
 
 void reason_set(const char *text)
 {
-	size_t length = strlen(text);
-
-	if (length < sizeof(reason)) {
-		memmove(reason, text, length + 1);
-	} else {
-		memmove(reason, text, sizeof(reason));
-		text_cut(reason, sizeof(reason));
-	}
+	text_copy(reason, sizeof(reason), text);
 }
 
 void reason_clear(void)
@@ -60,45 +53,45 @@ static const struct {
 	int error;
 	IOReturn status;
 } returns[] = {
-	{EPERM, kIOReturnNotPermitted},
-	{EACCES, kIOReturnNotPrivileged},
-	{ENOENT, kIOReturnNotFound},
-	{ESRCH, kIOReturnNotFound},
-	{EIO, kIOReturnIOError},
-	{ENXIO, kIOReturnNoDevice},
-	{ENODEV, kIOReturnNoDevice},
-	{EAGAIN, kIOReturnNotReady},
-	{ENOMEM, kIOReturnNoMemory},
-	{EFAULT, kIOReturnVMError},
-	{EBUSY, kIOReturnBusy},
-	{EEXIST, kIOReturnExclusiveAccess},
-	{EINVAL, kIOReturnBadArgument},
-	{EBADF, kIOReturnBadArgument},
-	{ERANGE, kIOReturnBadArgument},
-	{ENFILE, kIOReturnNoResources},
-	{EMFILE, kIOReturnNoResources},
-	{ENOBUFS, kIOReturnNoResources},
-	{EDQUOT, kIOReturnNoResources},
-	{ENOSPC, kIOReturnNoSpace},
-	{EFBIG, kIOReturnMessageTooLarge},
-	{E2BIG, kIOReturnMessageTooLarge},
-	{EMSGSIZE, kIOReturnMessageTooLarge},
-	{EOVERFLOW, kIOReturnOverrun},
-	{EPIPE, kIOReturnOffline},
-	{ECONNRESET, kIOReturnOffline},
-	{ECONNREFUSED, kIOReturnOffline},
-	{ENOTCONN, kIOReturnOffline},
-	{ESHUTDOWN, kIOReturnOffline},
-	{ENOSYS, kIOReturnUnsupported},
-	{ENOTTY, kIOReturnUnsupported},
-	{EOPNOTSUPP, kIOReturnUnsupported},
-	{EBADMSG, kIOReturnIPCError},
-	{EPROTO, kIOReturnIPCError},
-	{ETIMEDOUT, kIOReturnTimeout},
-	{ETIME, kIOReturnTimeout},
-	{ECANCELED, kIOReturnAborted},
-	{EALREADY, kIOReturnBusy},
-	{EINPROGRESS, kIOReturnBusy},
+	{ EPERM, kIOReturnNotPermitted },
+	{ EACCES, kIOReturnNotPrivileged },
+	{ ENOENT, kIOReturnNotFound },
+	{ ESRCH, kIOReturnNotFound },
+	{ EIO, kIOReturnIOError },
+	{ ENXIO, kIOReturnNoDevice },
+	{ ENODEV, kIOReturnNoDevice },
+	{ EAGAIN, kIOReturnNotReady },
+	{ ENOMEM, kIOReturnNoMemory },
+	{ EFAULT, kIOReturnVMError },
+	{ EBUSY, kIOReturnBusy },
+	{ EEXIST, kIOReturnExclusiveAccess },
+	{ EINVAL, kIOReturnBadArgument },
+	{ EBADF, kIOReturnBadArgument },
+	{ ERANGE, kIOReturnBadArgument },
+	{ ENFILE, kIOReturnNoResources },
+	{ EMFILE, kIOReturnNoResources },
+	{ ENOBUFS, kIOReturnNoResources },
+	{ EDQUOT, kIOReturnNoResources },
+	{ ENOSPC, kIOReturnNoSpace },
+	{ EFBIG, kIOReturnMessageTooLarge },
+	{ E2BIG, kIOReturnMessageTooLarge },
+	{ EMSGSIZE, kIOReturnMessageTooLarge },
+	{ EOVERFLOW, kIOReturnOverrun },
+	{ EPIPE, kIOReturnOffline },
+	{ ECONNRESET, kIOReturnOffline },
+	{ ECONNREFUSED, kIOReturnOffline },
+	{ ENOTCONN, kIOReturnOffline },
+	{ ESHUTDOWN, kIOReturnOffline },
+	{ ENOSYS, kIOReturnUnsupported },
+	{ ENOTTY, kIOReturnUnsupported },
+	{ EOPNOTSUPP, kIOReturnUnsupported },
+	{ EBADMSG, kIOReturnIPCError },
+	{ EPROTO, kIOReturnIPCError },
+	{ ETIMEDOUT, kIOReturnTimeout },
+	{ ETIME, kIOReturnTimeout },
+	{ ECANCELED, kIOReturnAborted },
+	{ EALREADY, kIOReturnBusy },
+	{ EINPROGRESS, kIOReturnBusy },
 };
 
 IOReturn return_from_errno(int error)

@@ -31,3 +31,24 @@ void text_format(char *text, size_t room, const char *format, va_list args)
 	else if ((size_t)length >= room)
 		text_cut(text, room);
 }
+
+void text_print(char *text, size_t room, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	text_format(text, room, format, args);
+	va_end(args);
+}
+
+void text_copy(char *text, size_t room, const char *source)
+{
+	size_t length = strlen(source);
+
+	if (length < room) {
+		memmove(text, source, length + 1);
+	} else {
+		memmove(text, source, room);
+		text_cut(text, room);
+	}
+}

@@ -25,7 +25,8 @@ struct channel_call; // a request being served
 
 /* Serve one request. `msg` is the decoded message, whose in-objects and in-descriptors are borrowed
  * (an object to keep is retained; a descriptor to keep is taken: set the field to -1). The handler
- * answers now or later with channel_reply(), exactly once; a oneway method is not answered. */
+ * answers now or later with channel_reply(), exactly once, and `msg` lives until then; a oneway
+ * method is not answered, its `call` is NULL and its `msg` lives until the handler returns. */
 typedef void (*channel_handler_fn)(void *context, struct channel_call *call, void *msg);
 
 struct channel_method {
@@ -53,17 +54,22 @@ int channel_fd(const struct channel *channel);
 short channel_poll_events(const struct channel *channel);
 void channel_dispatch(struct channel *channel);
 
-/* Call the peer. `msg` is read before return. timeout_ms 0: no deadline. */
+/* Call the peer. `msg` is read before return. timeout_ms 0: no deadline. After 0, on_reply (may be
+ * NULL; not for a oneway method) is called exactly once, never before this returns; after a negative
+ * errno it is not called: -EPIPE: the channel has ended; -ENOBUFS: the peer does not read. */
 int channel_call(struct channel *channel, const struct OSMethodShape *shape, const void *msg,
 		 uint32_t timeout_ms, channel_reply_fn on_reply, void *context);
 
 /* Call and wait; other requests that arrive meanwhile are served. On success the caller owns the
- * out objects and descriptors in `msg`. `reason` has room for CHANNEL_REASON_MAX, or is NULL. */
+ * out objects and descriptors in `msg`. `reason` has room for CHANNEL_REASON_MAX, or is NULL; that
+ * of a failure is also this thread's last reason. */
 kern_return_t channel_call_sync(struct channel *channel, const struct OSMethodShape *shape, void *msg,
 				uint32_t timeout_ms, char *reason);
 
 /* Answer. `call` is consumed; out fields of its msg are encoded when status is success; their
- * objects are released and their descriptors closed afterwards. Legal after the channel closed. */
+ * objects are released and their descriptors closed afterwards. A handler that succeeds sets every
+ * out descriptor (-1: none); after any other status the out fields are not looked at. Legal after
+ * the channel closed, and with NULL, the call of a oneway method. */
 void channel_reply(struct channel_call *call, kern_return_t status, const char *reason);
 
 /* ns, CLOCK_MONOTONIC, of the earliest deadline; 0: none. */
