@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The last phase: a model to C. Nothing here can fail. */
+
+#include <iig/model.h>
+#include <iig/text.h>
+
+void emit_header(struct text *out, const struct model *model);
+
+/* `header` is the name by which the source includes the header, brackets or quotes included. */
+void emit_source(struct text *out, const struct model *model, const char *header);
+
+/* "kern_return_t Class_Method(Class *self, …)" + tail. `prefix` goes before the result. */
+struct signature {
+	const char *prefix;
+	const char *cls;  // of self; NULL: no self
+	const char *name; // of the function
+	const struct model_method *method;
+	const char *tail;
+};
+void emit_signature(struct text *out, struct arena *arena, const struct signature *signature);
+
+/* "\tHEAD self, a, b TAIL": a call that passes a method's parameters on. */
+void emit_arguments(struct text *out, struct arena *arena, const struct text_list *call,
+		    const struct model_method *method);
+
+/* A pointer to a class's object, as `to`. */
+const char *upcast(struct arena *arena, const char *cls, const char *to, bool is_const);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * iig: from an interface file to a C header and source.
+ *
+ *	iig --def X.iig --header X.h --impl X.c [--include-as '<dir/X.h>'] [--deps X.d] [-I DIR]…
+ *
+ * parse → check → model → emit. Nothing is written unless everything was right.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <iig/check.h>
+#include <iig/emit.h>
+#include <iig/model.h>
+#include <iig/parse.h>
+
+struct options {
+	const char *definition, *header, *impl, *include_as, *deps;
+	const char **include_dirs;
+	size_t n_include_dirs;
+};
+
+static int usage(void)
+{
+	fputs("usage: iig --def FILE.iig --header OUT.h --impl OUT.c [--include-as NAME]\n"
+	      "           [--deps OUT.d] [-I DIR]...\n",
+	      stderr);
+	return 2;
+}
+
+static int read_options(struct arena *arena, int argc, char **argv, struct options *options)
+{
+	static const struct option known[] = {
+		{"def", required_argument, NULL, 'd'},	{"header", required_argument, NULL, 'h'},
+		{"impl", required_argument, NULL, 'i'},	{"include-as", required_argument, NULL, 'a'},
+		{"deps", required_argument, NULL, 'D'},	{0},
+	};
+	for (int c; (c = getopt_long(argc, argv, "I:", known, NULL)) != -1;) {
+		switch (c) {
+		case 'd':
+			options->definition = optarg;
+			break;
+		case 'h':
+			options->header = optarg;
+			break;
+		case 'i':
+			options->impl = optarg;
+			break;
+		case 'a':
+			options->include_as = optarg;
+			break;
+		case 'D':
+			options->deps = optarg;
+			break;
+		case 'I':
+			ARENA_APPEND(arena, options->include_dirs, options->n_include_dirs,
+				     (const char *)optarg);
+			break;
+		default:
+			return -EINVAL;
+		}
+	}
+	bool complete = options->definition != NULL && options->header != NULL &&
+			options->impl != NULL && optind == argc;
+	return complete ? 0 : -EINVAL;
+}
+
+/* The file is whole or not there: a build that was interrupted leaves nothing that looks done. */
+static int write_file(struct arena *arena, const char *path, const char *text)
+{
+	const char *draft = arena_format(arena, "%s.tmp", path);
+	FILE *file = fopen(draft, "we");
+	if (file == NULL)
+		return -errno;
+	int error = fputs(text, file) == EOF ? -EIO : 0;
+	if (fclose(file) != 0 && error == 0)
+		error = -errno;
+	if (error == 0 && rename(draft, path) != 0)
+		error = -errno;
+	if (error != 0)
+		remove(draft);
+	return error;
+}
+
+/* An output that is already right stays untouched, so that nothing is rebuilt because of it. */
+static bool is_current(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	int c;
+	while ((c = fgetc(file)) != EOF && *text != '\0' && c == (unsigned char)*text)
+		text++;
+	fclose(file);
+	return c == EOF && *text == '\0';
+}
+
+static int save(struct arena *arena, const char *path, const char *text)
+{
+	if (is_current(path, text))
+		return 0;
+	int error = write_file(arena, path, text);
+	if (error != 0)
+		fprintf(stderr, "iig: cannot write %s: %s\n", path, strerror(-error));
+	return error;
+}
+
+/* For make and ninja: the outputs depend on every file that was read. */
+static const char *dependencies(const struct unit *unit, const struct options *options)
+{
+	const char *text = arena_format(unit->arena, "%s:", options->header);
+	for (size_t i = 0; i < unit->n_dependencies; i++)
+		text = arena_format(unit->arena, "%s \\\n  %s", text, unit->dependencies[i]);
+	return arena_format(unit->arena, "%s\n", text);
+}
+
+/* The name by which the source includes the header: as given, or the header's last part. */
+static const char *header_name(struct arena *arena, const struct options *options)
+{
+	if (options->include_as != NULL)
+		return options->include_as;
+	const char *slash = strrchr(options->header, '/');
+	return arena_format(arena, "\"%s\"", slash == NULL ? options->header : slash + 1);
+}
+
+static int emit(const struct unit *unit, const struct options *options)
+{
+	const struct model *model = model_new(unit);
+	struct text header = {0}, source = {0};
+	emit_header(&header, model);
+	emit_source(&source, model, header_name(unit->arena, options));
+	int error = save(unit->arena, options->header, header.data);
+	if (error == 0)
+		error = save(unit->arena, options->impl, source.data);
+	if (error == 0 && options->deps != NULL)
+		error = save(unit->arena, options->deps, dependencies(unit, options));
+	text_deinit(&header);
+	text_deinit(&source);
+	return error;
+}
+
+static int compile(struct arena *arena, const struct options *options)
+{
+	struct unit unit = {.arena = arena, .file = options->definition};
+	if (!parse(&unit, options->include_dirs, options->n_include_dirs)) {
+		fprintf(stderr, "iig: cannot read %s\n", unit.file);
+		return 1;
+	}
+	if (unit.n_errors == 0)
+		check(&unit);
+	if (unit.n_errors > 0)
+		return 1;
+	return emit(&unit, options) == 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct arena arena = {0};
+	struct options options = {0};
+	int status = read_options(&arena, argc, argv, &options) == 0 ? compile(&arena, &options) : usage();
+	arena_deinit(&arena);
+	return status;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The third phase: a checked tree, resolved into what the emitters print. Read-only for them;
+ * building it cannot fail.
+ */
+
+#include <iig/carry.h>
+#include <iig/tree.h>
+
+enum method_kind {
+	METHOD_VIRTUAL,   // declared first here: id, message, shape, stub, implementation
+	METHOD_OVERRIDE,  // an implementation of a method of a class above
+	METHOD_CALLBACK,  // TYPE(): an implementation, called with the prototype's message
+	METHOD_PROTOTYPE, // TARGET: id, message, shape, and a stub that goes through the action
+	METHOD_PLAIN,     // an ordinary function of the author
+	METHOD_STATIC,
+};
+
+struct model_param {
+	const char *name;
+	const char *declared;   // "const IOServiceName name"
+	const char *field;      // its field of the message, declared; NULL: none
+	enum carry carry;
+	const struct type *type; // of the value: the pointee of an output, the element of an array
+	uint64_t room;           // elements of an array or bytes of a name
+	bool is_object;          // an object that enters with the message
+};
+
+struct model_method {
+	enum method_kind kind;
+	const char *name;
+	const char *full; // Class_Method
+	const char *doc;
+	const char *cls;
+	uint64_t id;
+	const char *canonical;
+	const char *result; // C spelling
+	const struct type *result_type;
+	bool returns_status;
+	bool is_const, is_localonly, is_oneway;
+	const struct model_param *params;
+	size_t n_params;
+	const char *queue;                   // NULL: the default queue
+	const struct model_method *base;     // OVERRIDE: the first declaration
+	const struct model_method *prototype; // CALLBACK, and an override of one
+};
+
+struct model_class {
+	const char *name;
+	const char *doc;
+	const char *super; // NULL for the root
+	bool is_root, is_protocol;
+	const struct model_class *parent; // NULL for the root
+	struct model_method *methods;
+	size_t n_methods;
+	const struct model_method **rows; // with an implementation, ascending by id
+	size_t n_rows;
+	const char **queues;
+	size_t n_queues;
+};
+
+struct model {
+	struct arena *arena;
+	const struct unit *unit;
+	const struct model_class **classes; // of the main file, in order
+	size_t n_classes;
+	const char **declared; // classes that are only named here: each needs a typedef
+	size_t n_declared;
+	bool only_protocols;
+};
+
+const struct model *model_new(const struct unit *unit);
+
+/* The message that the implementation of `method` is called with, its owner. */
+const struct model_method *model_message(const struct model_method *method);
+/* The shape of its row. */
+const struct model_method *model_shape(const struct model_method *method);
+bool model_has_row(const struct model_method *method);

@@ -1,0 +1,836 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <iig/parse.h>
+
+/*
+ * An interface file is C++ to libclang; its attributes are annotations (interfaces/DriverKit/iig.h).
+ * Each cursor is either turned into a part of the tree or is an error: nothing is skipped because
+ * it is not known. Classes of included files are read the same way, since their methods are
+ * inherited; of everything else in an included file only the types that methods use are taken.
+ */
+
+#include <clang-c/Index.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct parser {
+	struct unit *unit;
+	CXTranslationUnit tu;
+	CXFile main_file;
+	const char *source; // borrowed from the translation unit
+	size_t source_size;
+};
+
+static const char *take(struct parser *p, CXString string)
+{
+	const char *text = clang_getCString(string);
+	const char *copy = text == NULL ? NULL : arena_copy(p->unit->arena, text, strlen(text));
+	clang_disposeString(string);
+	return copy;
+}
+
+static const char *spelling(struct parser *p, CXCursor cursor)
+{
+	return take(p, clang_getCursorSpelling(cursor));
+}
+
+static const char *doc_of(struct parser *p, CXCursor cursor)
+{
+	return take(p, clang_Cursor_getRawCommentText(cursor));
+}
+
+static struct location locate(struct parser *p, CXSourceLocation location)
+{
+	CXFile file = NULL;
+	unsigned line = 0;
+	clang_getExpansionLocation(location, &file, &line, NULL, NULL);
+	const char *name = file == NULL ? NULL : take(p, clang_getFileName(file));
+	return (struct location){name != NULL ? name : p->unit->file, line};
+}
+
+static struct location where_of(struct parser *p, CXCursor cursor)
+{
+	return locate(p, clang_getCursorLocation(cursor));
+}
+
+static bool in_main_file(struct parser *p, CXCursor cursor)
+{
+	CXFile file = NULL;
+	clang_getExpansionLocation(clang_getCursorLocation(cursor), &file, NULL, NULL, NULL);
+	return file != NULL && clang_File_isEqual(file, p->main_file);
+}
+
+/* ---- types ---- */
+
+static const struct type *read_type(struct parser *p, CXType source, bool in_record);
+
+static struct class *find_class(struct parser *p, CXCursor declaration)
+{
+	struct unit *unit = p->unit;
+	const char *name = spelling(p, declaration);
+	for (size_t i = 0; i < unit->n_classes; i++)
+		if (strcmp(unit->classes[i]->name, name) == 0)
+			return unit->classes[i];
+	struct class *cls = arena_alloc(unit->arena, sizeof(*cls));
+	cls->name = name;
+	cls->where = where_of(p, declaration);
+	ARENA_APPEND(unit->arena, unit->classes, unit->n_classes, cls);
+	return cls;
+}
+
+struct field_visit {
+	struct parser *p;
+	struct type *record;
+};
+
+static enum CXVisitorResult visit_field(CXCursor cursor, CXClientData data)
+{
+	struct field_visit *visit = data;
+	const struct type *type = read_type(visit->p, clang_getCursorType(cursor), true);
+	ARENA_APPEND(visit->p->unit->arena, visit->record->fields, visit->record->n_fields, type);
+	return CXVisit_Continue;
+}
+
+static void read_record(struct parser *p, struct type *type, CXType source)
+{
+	CXCursor declaration = clang_getTypeDeclaration(source);
+	enum CXCursorKind kind = clang_getCursorKind(declaration);
+	if (kind == CXCursor_ClassDecl) {
+		type->kind = TYPE_OBJECT;
+		type->cls = find_class(p, declaration);
+		type->name = type->cls->name;
+		return;
+	}
+	type->kind = kind == CXCursor_StructDecl || kind == CXCursor_UnionDecl ? TYPE_RECORD
+									       : TYPE_OTHER;
+	const char *keyword = kind == CXCursor_UnionDecl ? "union" : "struct";
+	type->name = arena_format(p->unit->arena, "%s %s", keyword, spelling(p, declaration));
+	type->complete = clang_Type_getSizeOf(source) >= 0;
+	struct field_visit visit = {p, type};
+	if (type->complete)
+		clang_Type_visitFields(source, visit_field, &visit);
+}
+
+/* Names whose meaning is fixed, whatever they are a typedef of. */
+static bool read_known_typedef(struct type *type, const char *name)
+{
+	static const struct {
+		const char *name;
+		unsigned bits;
+		bool is_signed, varies;
+	} known[] = {
+		{"uint8_t", 8, false, false},    {"uint16_t", 16, false, false},
+		{"uint32_t", 32, false, false},  {"uint64_t", 64, false, false},
+		{"int8_t", 8, true, false},      {"int16_t", 16, true, false},
+		{"int32_t", 32, true, false},    {"int64_t", 64, true, false},
+		{"size_t", 64, false, true},     {"ssize_t", 64, true, true},
+		{"uintptr_t", 64, false, true},  {"intptr_t", 64, true, true},
+		{"ptrdiff_t", 64, true, true},
+	};
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (strcmp(known[i].name, name) != 0)
+			continue;
+		type->kind = TYPE_INTEGER;
+		type->bits = known[i].bits;
+		type->is_signed = known[i].is_signed;
+		type->varies = known[i].varies;
+		return true;
+	}
+	return false;
+}
+
+static void read_typedef(struct parser *p, struct type *type, CXType source, bool in_record)
+{
+	const char *name = take(p, clang_getTypedefName(source));
+	bool is_const = type->is_const;
+	if (!read_known_typedef(type, name)) {
+		CXCursor declaration = clang_getTypeDeclaration(source);
+		CXType under = clang_getTypedefDeclUnderlyingType(declaration);
+		*type = *read_type(p, under, in_record);
+		type->is_const |= is_const;
+	}
+	type->name = name;
+	type->is_fd |= strcmp(name, "dext_fd_t") == 0;
+	type->is_status |= strcmp(name, "kern_return_t") == 0;
+}
+
+static void read_integer(struct type *type, const char *name, CXType source, bool is_signed)
+{
+	type->kind = TYPE_INTEGER;
+	type->name = name;
+	type->bits = (unsigned)(8 * clang_Type_getSizeOf(source));
+	type->is_signed = is_signed;
+	type->varies = source.kind == CXType_Long || source.kind == CXType_ULong;
+}
+
+static void read_builtin(struct parser *p, struct type *type, CXType source)
+{
+	CXType plain = clang_getCanonicalType(source);
+	const char *name = take(p, clang_getTypeSpelling(plain));
+	if (strncmp(name, "const ", 6) == 0)
+		name += 6;
+	switch (source.kind) {
+	case CXType_Void:
+		type->kind = TYPE_VOID;
+		type->name = name;
+		return;
+	case CXType_Bool:
+		type->kind = TYPE_BOOL;
+		type->name = name;
+		type->bits = 8;
+		return;
+	case CXType_Char_S:
+	case CXType_SChar:
+	case CXType_Short:
+	case CXType_Int:
+	case CXType_Long:
+	case CXType_LongLong:
+		read_integer(type, name, source, true);
+		return;
+	case CXType_Char_U:
+	case CXType_UChar:
+	case CXType_UShort:
+	case CXType_UInt:
+	case CXType_ULong:
+	case CXType_ULongLong:
+		read_integer(type, name, source, false);
+		return;
+	case CXType_Float:
+	case CXType_Double:
+	case CXType_LongDouble:
+	case CXType_Half:
+	case CXType_Float16:
+	case CXType_Float128:
+		type->kind = TYPE_FLOAT;
+		type->name = name;
+		type->bits = (unsigned)(8 * clang_Type_getSizeOf(source));
+		return;
+	case CXType_FunctionProto:
+	case CXType_FunctionNoProto:
+		type->kind = TYPE_FUNCTION;
+		return;
+	case CXType_LValueReference:
+	case CXType_RValueReference:
+		type->kind = TYPE_REFERENCE;
+		type->name = name;
+		return;
+	case CXType_BlockPointer:
+		type->kind = TYPE_BLOCK;
+		type->name = name;
+		return;
+	default:
+		type->kind = TYPE_OTHER;
+		type->name = name;
+		return;
+	}
+}
+
+static void read_enum(struct parser *p, struct type *type, CXType source)
+{
+	CXCursor declaration = clang_getTypeDeclaration(source);
+	struct type under = {0};
+	read_builtin(p, &under, clang_getCanonicalType(clang_getEnumDeclIntegerType(declaration)));
+	type->kind = TYPE_ENUM;
+	type->name = arena_format(p->unit->arena, "enum %s", spelling(p, declaration));
+	type->bits = under.bits;
+	type->is_signed = under.is_signed;
+}
+
+static const struct type *read_type(struct parser *p, CXType source, bool in_record)
+{
+	struct type *type = arena_alloc(p->unit->arena, sizeof(*type));
+	type->is_const = clang_isConstQualifiedType(source);
+	if (clang_isVolatileQualifiedType(source) || clang_isRestrictQualifiedType(source)) {
+		type->kind = TYPE_OTHER;
+		type->name = take(p, clang_getTypeSpelling(source));
+		return type;
+	}
+	switch (source.kind) {
+	case CXType_Elaborated:
+		*type = *read_type(p, clang_Type_getNamedType(source), in_record);
+		type->is_const |= clang_isConstQualifiedType(source);
+		break;
+	case CXType_Unexposed: // a type in parentheses, as in a pointer to a function
+		if (clang_getCanonicalType(source).kind == CXType_FunctionProto)
+			type->kind = TYPE_FUNCTION;
+		else
+			read_builtin(p, type, source);
+		break;
+	case CXType_Typedef:
+		read_typedef(p, type, source, in_record);
+		break;
+	case CXType_Pointer:
+		type->kind = TYPE_POINTER;
+		if (!in_record) // a record may lead back to itself
+			type->inner = read_type(p, clang_getPointeeType(source), false);
+		break;
+	case CXType_ConstantArray:
+		type->kind = TYPE_ARRAY;
+		type->inner = read_type(p, clang_getArrayElementType(source), in_record);
+		type->count = (uint64_t)clang_getArraySize(source);
+		break;
+	case CXType_Record:
+		read_record(p, type, source);
+		break;
+	case CXType_Enum:
+		read_enum(p, type, source);
+		break;
+	default:
+		read_builtin(p, type, source);
+		break;
+	}
+	return type;
+}
+
+/* ---- methods ---- */
+
+/* "type:Class::Method" behind its colon. */
+static struct method_name read_method_name(struct parser *p, const char *text)
+{
+	const char *colons = strstr(text, "::");
+	if (colons == NULL)
+		return (struct method_name){NULL, text};
+	return (struct method_name){arena_copy(p->unit->arena, text, (size_t)(colons - text)),
+				    colons + 2};
+}
+
+static bool strip_prefix(const char *text, const char *prefix, const char **rest)
+{
+	size_t size = strlen(prefix);
+	if (strncmp(text, prefix, size) != 0)
+		return false;
+	*rest = text + size;
+	return true;
+}
+
+static void unknown_attribute(struct parser *p, CXCursor cursor, const char *what)
+{
+	const char *text = spelling(p, cursor);
+	unit_error(p->unit, where_of(p, cursor),
+		   "%s: unknown attribute %s%s%s: remove it; the attributes are those of "
+		   "<DriverKit/iig.h>",
+		   what, *text == '\0' ? "" : "\"", text, *text == '\0' ? "" : "\"");
+}
+
+struct param_visit {
+	struct parser *p;
+	struct param *param;
+};
+
+static enum CXChildVisitResult visit_param(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	struct param_visit *visit = data;
+	enum CXCursorKind kind = clang_getCursorKind(cursor);
+	if (!clang_isAttribute(kind))
+		return CXChildVisit_Continue; // names of types, default arguments
+	const char *text = kind == CXCursor_AnnotateAttr ? spelling(visit->p, cursor) : "";
+	const char *rest;
+	if (strcmp(text, "target") == 0)
+		visit->param->is_target = true;
+	else if (strip_prefix(text, "type:", &rest))
+		visit->param->prototype = read_method_name(visit->p, rest);
+	else
+		unknown_attribute(visit->p, cursor, "parameter");
+	return CXChildVisit_Continue;
+}
+
+static void read_params(struct parser *p, struct method *method, CXCursor cursor)
+{
+	int count = clang_Cursor_getNumArguments(cursor);
+	for (int i = 0; i < count; i++) {
+		CXCursor argument = clang_Cursor_getArgument(cursor, (unsigned)i);
+		struct param param = {
+			.name = spelling(p, argument),
+			.where = where_of(p, argument),
+			.type = read_type(p, clang_getCursorType(argument), false),
+		};
+		struct param_visit visit = {p, &param};
+		clang_visitChildren(argument, visit_param, &visit);
+		ARENA_APPEND(p->unit->arena, method->params, method->n_params, param);
+	}
+}
+
+struct method_visit {
+	struct parser *p;
+	struct method *method;
+};
+
+static void read_method_attribute(struct method_visit *visit, CXCursor cursor)
+{
+	struct method *method = visit->method;
+	const char *text = spelling(visit->p, cursor);
+	const char *rest;
+	if (strcmp(text, "local") == 0)
+		method->is_local = true;
+	else if (strcmp(text, "localonly") == 0)
+		method->is_localonly = true;
+	else if (strcmp(text, "kernel") == 0 || strcmp(text, "native") == 0)
+		return; // says where Apple's system implements it
+	else if (strip_prefix(text, "type:", &rest))
+		method->prototype = read_method_name(visit->p, rest);
+	else if (strip_prefix(text, "queuename:", &rest))
+		method->queue = rest;
+	else
+		unknown_attribute(visit->p, cursor, "method");
+}
+
+static enum CXChildVisitResult visit_method(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	struct method_visit *visit = data;
+	struct parser *p = visit->p;
+	enum CXCursorKind kind = clang_getCursorKind(cursor);
+	if (kind == CXCursor_AnnotateAttr)
+		read_method_attribute(visit, cursor);
+	else if (kind == CXCursor_CXXOverrideAttr)
+		visit->method->is_override = true;
+	else if (kind == CXCursor_CXXFinalAttr)
+		unit_error(p->unit, where_of(p, cursor), "method %s: final is not supported: remove it",
+			   visit->method->name);
+	else if (clang_isAttribute(kind))
+		unknown_attribute(p, cursor, "method");
+	else if (kind == CXCursor_CompoundStmt)
+		unit_error(p->unit, where_of(p, cursor),
+			   "method %s: a body does not belong into an interface: end the declaration "
+			   "with a semicolon and write the code in C",
+			   visit->method->name);
+	return CXChildVisit_Continue;
+}
+
+/* What C++ can say about a method and C cannot. */
+static void refuse_method_form(struct parser *p, const struct method *method, CXCursor cursor)
+{
+	CXType type = clang_getCursorType(cursor);
+	const char *what = NULL;
+	if (clang_CXXMethod_isPureVirtual(cursor))
+		what = "pure virtual: remove \"= 0\"; a method without implementation is unsupported "
+		       "at run time";
+	else if (clang_isFunctionTypeVariadic(type))
+		what = "variable arguments: declare every parameter";
+	else if (clang_Type_getCXXRefQualifier(type) != CXRefQualifier_None)
+		what = "a reference qualifier: remove it";
+	else if (clang_getExceptionSpecificationType(type) != CXCursor_ExceptionSpecificationKind_None)
+		what = "an exception specification: remove it; nothing throws";
+	else if (clang_CXXMethod_isDefaulted(cursor))
+		what = "= default: remove it";
+	if (what != NULL)
+		unit_error(p->unit, method->where, "method %s: %s", method->name, what);
+}
+
+static void read_method(struct parser *p, struct class *cls, CXCursor cursor)
+{
+	struct method method = {
+		.name = spelling(p, cursor),
+		.doc = doc_of(p, cursor),
+		.where = where_of(p, cursor),
+		.cls = cls,
+		.result = read_type(p, clang_getCursorResultType(cursor), false),
+		.is_virtual = clang_CXXMethod_isVirtual(cursor),
+		.is_static = clang_CXXMethod_isStatic(cursor),
+		.is_const = clang_CXXMethod_isConst(cursor),
+	};
+	CXCursor *overridden = NULL;
+	unsigned n_overridden = 0;
+	clang_getOverriddenCursors(cursor, &overridden, &n_overridden);
+	clang_disposeOverriddenCursors(overridden);
+	method.overrides = n_overridden > 0;
+
+	read_params(p, &method, cursor);
+	struct method_visit visit = {p, &method};
+	clang_visitChildren(cursor, visit_method, &visit);
+	refuse_method_form(p, &method, cursor);
+	ARENA_APPEND(p->unit->arena, cls->methods, cls->n_methods, method);
+}
+
+/* ---- classes ---- */
+
+static const char *class_member_fix(enum CXCursorKind kind)
+{
+	switch (kind) {
+	case CXCursor_FieldDecl:
+		return "data members do not belong into an interface: put them into struct "
+		       "Class_IVars in your C file";
+	case CXCursor_VarDecl:
+		return "static data does not belong into an interface: put it into your C file";
+	case CXCursor_FunctionTemplate:
+		return "templates are not supported: write one method for each type";
+	case CXCursor_Constructor:
+		return "constructors are not supported: override init()";
+	case CXCursor_Destructor:
+		return "destructors are not supported: override free()";
+	case CXCursor_ConversionFunction:
+		return "conversion operators are not supported: write a method";
+	case CXCursor_FriendDecl:
+		return "friends are not supported: make the method public";
+	case CXCursor_UsingDeclaration:
+		return "using is not supported: inherited methods can be called as they are";
+	case CXCursor_ClassDecl:
+	case CXCursor_StructDecl:
+	case CXCursor_UnionDecl:
+	case CXCursor_EnumDecl:
+	case CXCursor_TypedefDecl:
+	case CXCursor_TypeAliasDecl:
+		return "types inside a class are not supported: declare them before the class";
+	default:
+		return "only methods may stand in a class";
+	}
+}
+
+struct class_visit {
+	struct parser *p;
+	struct class *cls;
+	unsigned n_bases;
+};
+
+static void read_base(struct class_visit *visit, CXCursor cursor)
+{
+	struct parser *p = visit->p;
+	struct location where = where_of(p, cursor);
+	if (visit->n_bases++ > 0)
+		unit_error(p->unit, where, "class %s: more than one super class: keep one",
+			   visit->cls->name);
+	if (clang_isVirtualBase(cursor) || clang_getCXXAccessSpecifier(cursor) != CX_CXXPublic)
+		unit_error(p->unit, where, "class %s: the super class must be \"public\", and not virtual",
+			   visit->cls->name);
+	CXCursor base = clang_getTypeDeclaration(clang_getCursorType(cursor));
+	if (clang_getCursorKind(base) == CXCursor_ClassDecl)
+		visit->cls->super = find_class(p, base);
+	else
+		unit_error(p->unit, where, "class %s: the super class must be a class, declared with "
+			   "\"class\"",
+			   visit->cls->name);
+}
+
+static void read_class_attribute(struct class_visit *visit, CXCursor cursor)
+{
+	struct parser *p = visit->p;
+	const char *text = spelling(p, cursor);
+	const char *rest;
+	if (strcmp(text, "serializable") == 0)
+		visit->cls->is_serializable = true;
+	else if (strcmp(text, "protocol") == 0)
+		visit->cls->is_protocol = true;
+	else if (strip_prefix(text, "extends:", &rest))
+		unit_error(p->unit, where_of(p, cursor),
+			   "class %s: EXTENDS(%s) is not supported: declare the methods in %s, or in a "
+			   "class derived from it",
+			   visit->cls->name, rest, rest);
+	else if (strcmp(text, "kernel") != 0 && strcmp(text, "native") != 0 &&
+		 strcmp(text, "local") != 0) // these say where Apple's system implements it
+		unknown_attribute(p, cursor, "class");
+}
+
+static enum CXChildVisitResult visit_class(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	struct class_visit *visit = data;
+	struct parser *p = visit->p;
+	enum CXCursorKind kind = clang_getCursorKind(cursor);
+	if (kind == CXCursor_CXXBaseSpecifier)
+		read_base(visit, cursor);
+	else if (kind == CXCursor_CXXMethod)
+		read_method(p, visit->cls, cursor);
+	else if (kind == CXCursor_AnnotateAttr)
+		read_class_attribute(visit, cursor);
+	else if (clang_isAttribute(kind))
+		unknown_attribute(p, cursor, "class");
+	else if (kind != CXCursor_CXXAccessSpecifier)
+		unit_error(p->unit, where_of(p, cursor), "class %s, \"%s\": %s", visit->cls->name,
+			   spelling(p, cursor), class_member_fix(kind));
+	return CXChildVisit_Continue;
+}
+
+/* Returns the class if this cursor defines it. */
+static struct class *read_class(struct parser *p, CXCursor cursor)
+{
+	struct class *cls = find_class(p, cursor);
+	cls->is_named_here |= in_main_file(p, cursor);
+	if (!clang_isCursorDefinition(cursor))
+		return NULL;
+	cls->is_complete = true;
+	cls->is_main = in_main_file(p, cursor);
+	cls->doc = doc_of(p, cursor);
+	cls->where = where_of(p, cursor);
+	struct class_visit visit = {.p = p, .cls = cls};
+	clang_visitChildren(cursor, visit_class, &visit);
+	return cls;
+}
+
+/* ---- the file's top level ---- */
+
+static void span(CXCursor cursor, unsigned *begin, unsigned *end)
+{
+	CXSourceRange range = clang_getCursorExtent(cursor);
+	clang_getExpansionLocation(clang_getRangeStart(range), NULL, NULL, NULL, begin);
+	clang_getExpansionLocation(clang_getRangeEnd(range), NULL, NULL, NULL, end);
+}
+
+/* #include <DriverKit/X.iig> includes X.h in the header; iig.h is for iig only. */
+static void read_include(struct parser *p, CXCursor cursor)
+{
+	unsigned begin, end;
+	span(cursor, &begin, &end);
+	const char *name = spelling(p, cursor);
+	size_t size = strlen(name);
+	if (strcmp(name, "DriverKit/iig.h") == 0)
+		return;
+	if (size > 4 && strcmp(name + size - 4, ".iig") == 0)
+		name = arena_format(p->unit->arena, "%.*s.h", (int)(size - 4), name);
+	bool quoted = memchr(p->source + begin, '"', end - begin) != NULL;
+	struct item item = {
+		.kind = ITEM_INCLUDE,
+		.offset = begin,
+		.end = end,
+		.text = arena_format(p->unit->arena, quoted ? "#include \"%s\"" : "#include <%s>", name),
+	};
+	ARENA_APPEND(p->unit->arena, p->unit->items, p->unit->n_items, item);
+}
+
+static void read_macro(struct parser *p, CXCursor cursor)
+{
+	unsigned begin, end;
+	span(cursor, &begin, &end);
+	const char *body = arena_copy(p->unit->arena, p->source + begin, end - begin);
+	struct item item = {
+		.kind = ITEM_TEXT,
+		.offset = begin,
+		.end = end,
+		.text = arena_format(p->unit->arena, "#define %s", body),
+	};
+	ARENA_APPEND(p->unit->arena, p->unit->items, p->unit->n_items, item);
+}
+
+static enum CXChildVisitResult visit_plain_struct(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	struct parser *p = data;
+	enum CXCursorKind kind = clang_getCursorKind(cursor);
+	if (kind != CXCursor_FieldDecl && kind != CXCursor_StructDecl && kind != CXCursor_UnionDecl &&
+	    kind != CXCursor_EnumDecl && !clang_isAttribute(kind))
+		unit_error(p->unit, where_of(p, cursor),
+			   "\"%s\" in a structure: a structure holds data only; a class is declared "
+			   "with \"class\"",
+			   spelling(p, cursor));
+	return CXChildVisit_Continue;
+}
+
+static const char *read_tag(struct parser *p, CXCursor cursor)
+{
+	enum CXCursorKind kind = clang_getCursorKind(cursor);
+	const char *name = spelling(p, cursor);
+	if (kind == CXCursor_TypedefDecl || clang_Cursor_isAnonymous(cursor) || *name == '\0')
+		return NULL;
+	const char *keyword = kind == CXCursor_EnumDecl    ? "enum"
+			      : kind == CXCursor_UnionDecl ? "union"
+							   : "struct";
+	return arena_format(p->unit->arena, "%s %s", keyword, name);
+}
+
+/* A typedef, an enumeration or a structure: C as it stands, copied up to its semicolon. */
+static void read_text(struct parser *p, CXCursor cursor)
+{
+	struct unit *unit = p->unit;
+	unsigned begin, end;
+	span(cursor, &begin, &end);
+	const char *semicolon = memchr(p->source + end, ';', p->source_size - end);
+	if (semicolon != NULL)
+		end = (unsigned)(semicolon - p->source) + 1;
+
+	struct item item = {
+		.kind = ITEM_TEXT,
+		.offset = begin,
+		.end = end,
+		.doc = doc_of(p, cursor),
+		.tag = read_tag(p, cursor),
+	};
+	/* typedef struct { … } x; is two cursors: the outer one, which comes last, is the text. */
+	struct item *last = unit->n_items > 0 ? &unit->items[unit->n_items - 1] : NULL;
+	if (last != NULL && last->kind == ITEM_TEXT && last->end == end) {
+		item.offset = last->offset < begin ? last->offset : begin;
+		item.doc = item.doc != NULL ? item.doc : last->doc;
+		unit->n_items--;
+	}
+	item.text = arena_copy(unit->arena, p->source + item.offset, end - item.offset);
+	ARENA_APPEND(unit->arena, unit->items, unit->n_items, item);
+}
+
+static void read_enumeration(struct parser *p, CXCursor cursor)
+{
+	unsigned begin, end;
+	span(cursor, &begin, &end);
+	const char *brace = memchr(p->source + begin, '{', end - begin);
+	size_t head = brace == NULL ? end - begin : (size_t)(brace - (p->source + begin));
+	if (clang_EnumDecl_isScoped(cursor) || memchr(p->source + begin, ':', head) != NULL)
+		unit_error(p->unit, where_of(p, cursor),
+			   "enum %s: C knows no \"enum class\" and no underlying type: declare a plain "
+			   "enum",
+			   spelling(p, cursor));
+	read_text(p, cursor);
+}
+
+static void read_main_cursor(struct parser *p, CXCursor cursor)
+{
+	struct unit *unit = p->unit;
+	switch (clang_getCursorKind(cursor)) {
+	case CXCursor_InclusionDirective:
+		read_include(p, cursor);
+		return;
+	case CXCursor_MacroDefinition:
+		read_macro(p, cursor);
+		return;
+	case CXCursor_MacroExpansion:
+		return;
+	case CXCursor_TypedefDecl:
+		read_text(p, cursor);
+		return;
+	case CXCursor_EnumDecl:
+		read_enumeration(p, cursor);
+		return;
+	case CXCursor_StructDecl:
+	case CXCursor_UnionDecl:
+		clang_visitChildren(cursor, visit_plain_struct, p);
+		read_text(p, cursor);
+		return;
+	case CXCursor_ClassDecl: {
+		struct item item = {.kind = ITEM_CLASS};
+		span(cursor, &item.offset, &item.end);
+		item.cls = read_class(p, cursor);
+		if (item.cls != NULL)
+			ARENA_APPEND(unit->arena, unit->items, unit->n_items, item);
+		return;
+	}
+	default:
+		unit_error(unit, where_of(p, cursor),
+			   "\"%s\": only classes, typedefs, enumerations, structures and macros may "
+			   "stand in an interface file",
+			   spelling(p, cursor));
+		return;
+	}
+}
+
+static enum CXChildVisitResult visit_top(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	struct parser *p = data;
+	if (in_main_file(p, cursor))
+		read_main_cursor(p, cursor);
+	else if (clang_getCursorKind(cursor) == CXCursor_ClassDecl)
+		read_class(p, cursor);
+	return CXChildVisit_Continue;
+}
+
+/* Of the preprocessor's directives only these have a meaning in the generated header. */
+static void check_directives(struct parser *p)
+{
+	CXSourceLocation begin = clang_getLocationForOffset(p->tu, p->main_file, 0);
+	CXSourceLocation end =
+		clang_getLocationForOffset(p->tu, p->main_file, (unsigned)p->source_size);
+	CXToken *tokens = NULL;
+	unsigned count = 0;
+	clang_tokenize(p->tu, clang_getRange(begin, end), &tokens, &count);
+	unsigned last_line = 0;
+	for (unsigned i = 0; i < count; i++) {
+		struct location where = locate(p, clang_getTokenLocation(p->tu, tokens[i]));
+		bool starts_line = where.line != last_line;
+		last_line = where.line;
+		if (!starts_line || i + 1 == count)
+			continue;
+		if (strcmp(take(p, clang_getTokenSpelling(p->tu, tokens[i])), "#") != 0)
+			continue;
+		const char *name = take(p, clang_getTokenSpelling(p->tu, tokens[i + 1]));
+		if (strcmp(name, "include") != 0 && strcmp(name, "define") != 0 &&
+		    strcmp(name, "pragma") != 0)
+			unit_error(p->unit, where,
+				   "#%s: conditions cannot be carried into the generated header: an "
+				   "interface file knows #pragma once, #include and #define",
+				   name);
+	}
+	clang_disposeTokens(p->tu, tokens, count);
+}
+
+/* ---- the translation unit ---- */
+
+static void visit_inclusion(CXFile file, CXSourceLocation *stack, unsigned depth, CXClientData data)
+{
+	(void)stack;
+	(void)depth;
+	struct parser *p = data;
+	CXSourceLocation start = clang_getLocation(p->tu, file, 1, 1);
+	if (clang_Location_isInSystemHeader(start))
+		return;
+	const char *name = take(p, clang_getFileName(file));
+	ARENA_APPEND(p->unit->arena, p->unit->dependencies, p->unit->n_dependencies, name);
+}
+
+/* clang's own errors and warnings: all of them are errors here. */
+static void report_diagnostics(struct parser *p)
+{
+	unsigned count = clang_getNumDiagnostics(p->tu);
+	for (unsigned i = 0; i < count; i++) {
+		CXDiagnostic diagnostic = clang_getDiagnostic(p->tu, i);
+		if (clang_getDiagnosticSeverity(diagnostic) >= CXDiagnostic_Warning) {
+			const char *text = take(p, clang_getDiagnosticSpelling(diagnostic));
+			bool override = strstr(text, "override") != NULL;
+			unit_error(p->unit, locate(p, clang_getDiagnosticLocation(diagnostic)), "%s%s",
+				   text,
+				   override ? ": declare it exactly as the class above does, or remove "
+					      "\"override\""
+					    : "");
+		}
+		clang_disposeDiagnostic(diagnostic);
+	}
+}
+
+static CXTranslationUnit open_unit(struct unit *unit, CXIndex index, const char *const *include_dirs,
+				   size_t n_include_dirs)
+{
+	static const char *const fixed[] = {
+		"-xc++", "-std=c++17", "-D__IIG=1", "-fblocks", "-Wno-pragma-once-outside-header",
+		"-Wno-pragma-system-header-outside-header", "-resource-dir", IIG_RESOURCE_DIR,
+	};
+	const char **args = NULL;
+	size_t n_args = 0;
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		ARENA_APPEND(unit->arena, args, n_args, fixed[i]);
+	for (size_t i = 0; i < n_include_dirs; i++)
+		ARENA_APPEND(unit->arena, args, n_args,
+			     arena_format(unit->arena, "-I%s", include_dirs[i]));
+	CXTranslationUnit tu = NULL;
+	enum CXErrorCode error =
+		clang_parseTranslationUnit2(index, unit->file, args, (int)n_args, NULL, 0,
+					    CXTranslationUnit_DetailedPreprocessingRecord, &tu);
+	return error == CXError_Success ? tu : NULL;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+	return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+bool parse(struct unit *unit, const char *const *include_dirs, size_t n_include_dirs)
+{
+	CXIndex index = clang_createIndex(0, 0);
+	struct parser p = {.unit = unit, .tu = open_unit(unit, index, include_dirs, n_include_dirs)};
+	bool opened = p.tu != NULL;
+	if (opened) {
+		p.main_file = clang_getFile(p.tu, unit->file);
+		p.source = clang_getFileContents(p.tu, p.main_file, &p.source_size);
+		opened = p.source != NULL;
+	}
+	if (opened) {
+		report_diagnostics(&p);
+		clang_getInclusions(p.tu, visit_inclusion, &p);
+	}
+	if (opened && unit->n_errors == 0) {
+		check_directives(&p);
+		clang_visitChildren(clang_getTranslationUnitCursor(p.tu), visit_top, &p);
+		if (unit->n_items > 0)
+			qsort(unit->items, unit->n_items, sizeof(unit->items[0]), by_offset);
+	}
+	clang_disposeTranslationUnit(p.tu);
+	clang_disposeIndex(index);
+	return opened;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Output of the emitters: a growing text, filled from templates with named fields, and the
+ * wrapping of argument lists at 100 columns in the project's style.
+ */
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct text {
+	char *data; // owned; NUL-terminated once anything was written
+	size_t size, capacity;
+};
+
+struct text_field {
+	const char *name;
+	const char *value;
+};
+
+void text_deinit(struct text *text);
+
+/* Append `literal` as it is. */
+void text_add(struct text *text, const char *literal);
+
+/* Append `pattern`, each $name$ in it replaced by the field of that name. */
+void text_emit(struct text *text, const char *pattern, const struct text_field *fields);
+
+/* EMIT(out, "$cls$_retain", {"cls", name}, …) */
+#define EMIT(text, pattern, ...) \
+	text_emit((text), (pattern), (const struct text_field[]){__VA_ARGS__, {NULL, NULL}})
+
+/* Append head, the items separated by commas, and tail; lines are broken between items and
+ * aligned behind the head, or indented by 8 where that leaves too little room. `eol` ends each
+ * broken line ("" or " \\" within a macro). */
+struct text_list {
+	const char *head;
+	const char *const *items;
+	size_t n_items;
+	const char *tail;
+};
+void text_add_list(struct text *text, const struct text_list *list);
+
+/* The same for a macro: #define HEAD ITEMS, with escaped line ends where it does not fit. */
+void text_add_macro(struct text *text, const struct text_list *list);
+
+/* Append a comment of the source, its lines re-indented by `indent`. NULL: nothing. */
+void text_add_comment(struct text *text, const char *indent, const char *comment);
