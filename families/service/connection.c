@@ -449,8 +449,9 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 						       &c->queue);
 	if (ret == kIOReturnSuccess) {
 		b.result = ring_server_open(&c->ring, memory_fd);
-		if (b.result == 0)
-			queue_sync(c->queue, begin, &b);
+		int ret_sync = b.result == 0 ? queue_sync(c->queue, begin, &b) : 0;
+		if (ret_sync < 0)
+			b.result = ret_sync;
 		if (b.result < 0)
 			ret = refuse(return_from_errno(b.result), "the ring cannot be served");
 	}
@@ -467,7 +468,11 @@ void connection_close(struct connection *c)
 	pthread_mutex_lock(&c->lock);
 	c->closed = true;
 	pthread_mutex_unlock(&c->lock);
-	queue_sync(c->queue, end, c);
 	ring_abort(c->memory_fd, kIOReturnOffline, "the connection was closed");
-	connection_unref(c);
+	int ret = queue_sync(c->queue, end, c);
+	if (ret < 0) // a method of the client holds the queue for good: what it uses stays
+		log_error("connection %llu: its queue cannot be had (%d): it is left as it is",
+			  (unsigned long long)c->id, ret);
+	else
+		connection_unref(c);
 }

@@ -12,6 +12,7 @@
  */
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -471,12 +472,12 @@ int host_run(int channel_fd)
 	if (IODispatchQueue_Create("control", 0, 0, &host.control) != kIOReturnSuccess)
 		return EXIT_FAILURE;
 	struct host_begin begin = {.fd = channel_fd};
-	queue_sync(host.control, host_begin, &begin);
-	if (begin.result < 0) {
+	int ret = queue_sync(host.control, host_begin, &begin);
+	if (ret < 0 || begin.result < 0) {
 		log_error("the channel to dextd cannot be used (%d)", begin.result);
 		return EXIT_FAILURE;
 	}
-	int ret = worker_run();
+	ret = worker_run();
 	OSSafeReleaseNULL(host.control);
 	return ret == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <base/cleanup.h>
+#include <base/list.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <families/family.h>

@@ -11,6 +11,8 @@
  * asked about the registry it answers from the properties that it was given.
  */
 
+#include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <DriverKit/IOUserClient.h>
