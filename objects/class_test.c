@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The object model, on classes whose tables are written by hand: a base with two methods, and a
+ * class derived from it that overrides one.
+ */
+
+#include <base/unit_test.h>
+#include <objects/invoke.h>
+#include <objects/object.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <DriverKit/OSCollectionConstants.h>
+#include <base/reason.h>
+
+struct call_msg {
+	int ret;
+};
+
+static void base_name(OSObject *self, void *msg)
+{
+	(void)self;
+	((struct call_msg *)msg)->ret = 1;
+}
+
+static void base_other(OSObject *self, void *msg)
+{
+	(void)self;
+	((struct call_msg *)msg)->ret = 2;
+}
+
+static void derived_name(OSObject *self, void *msg)
+{
+	(void)self;
+	((struct call_msg *)msg)->ret = 3;
+}
+
+static unsigned freed, states_freed;
+
+static void count_free(OSObject *self, void *msg)
+{
+	struct OSObject_free_Msg *super_msg = msg;
+
+	freed++;
+	OSObjectInvokeSuper(&gOSObjectMetaClass, self, &OSObject_free_Shape, super_msg);
+}
+
+static const struct OSMethodShape name_shape = { .id = 10, .class_name = "Base", .name = "name" };
+static const struct OSMethodShape other_shape = { .id = 20, .class_name = "Base", .name = "other" };
+static const struct OSMethodShape absent_shape = { .id = 30,
+						   .class_name = "Base",
+						   .name = "absent" };
+
+static const struct OSMethod base_rows[] = { { &name_shape, base_name, 0 },
+					     { &other_shape, base_other, 0 } };
+static const struct OSMethod derived_rows[] = { { &name_shape, derived_name, 0 } };
+static const struct OSMethod counted_rows[] = { { &OSObject_free_Shape, count_free, 0 } };
+static const struct OSMethod unsorted_rows[] = { { &other_shape, base_other, 0 },
+						 { &name_shape, base_name, 0 } };
+
+static const OSMetaClass base_class = {
+	.name = "Base",
+	.super = &gOSObjectMetaClass,
+	.instance_size = sizeof(OSObject) + 8,
+	.n_methods = 2,
+	.methods = base_rows,
+};
+static const OSMetaClass derived_class = {
+	.name = "Derived",
+	.super = &base_class,
+	.instance_size = sizeof(OSObject) + 16,
+	.n_methods = 1,
+	.methods = derived_rows,
+};
+static const OSMetaClass counted_class = {
+	.name = "Counted",
+	.super = &gOSObjectMetaClass,
+	.instance_size = sizeof(OSObject) + 8,
+	.n_methods = 1,
+	.methods = counted_rows,
+};
+static const OSMetaClass impostor_class = {
+	.name = "Base",
+	.super = &gOSObjectMetaClass,
+	.instance_size = sizeof(OSObject) + 8,
+};
+static const OSMetaClass unsorted_class = {
+	.name = "Unsorted",
+	.super = &gOSObjectMetaClass,
+	.instance_size = sizeof(OSObject) + 8,
+	.n_methods = 2,
+	.methods = unsorted_rows,
+};
+static const OSMetaClass small_class = {
+	.name = "Small",
+	.super = &derived_class,
+	.instance_size = sizeof(OSObject),
+};
+
+static int call(OSObject *object, const struct OSMethodShape *shape)
+{
+	struct call_msg msg = { 0 };
+
+	ck_assert_int_eq(OSObjectInvoke(object, shape, &msg), kIOReturnSuccess);
+	return msg.ret;
+}
+
+START_TEST(allocated_object_is_zeroed_and_has_one_reference)
+{
+	OSObject *object = OSObjectAllocate(&derived_class);
+
+	ck_assert_ptr_eq(object->meta, &derived_class);
+	ck_assert_uint_eq(atomic_load(&object->refcount), 1);
+	ck_assert_ptr_null(object->ivars);
+	ck_assert_ptr_null(object->cxx);
+	ck_assert(OSObject_init(object));
+	OSObjectRelease(object);
+}
+END_TEST
+
+static OSObject *constructed;
+
+static void construct(OSObject *self)
+{
+	constructed = self;
+}
+
+START_TEST(construct_runs_on_the_new_object)
+{
+	OSMetaClass meta = base_class;
+	OSObject *object;
+
+	meta.construct = construct;
+	object = OSObjectAllocate(&meta);
+	ck_assert_ptr_eq(constructed, object);
+	OSObjectRelease(object);
+}
+END_TEST
+
+START_TEST(last_release_frees_once)
+{
+	OSObject *object = OSObjectAllocate(&counted_class);
+
+	OSObjectRetain(object);
+	OSObjectRelease(object);
+	ck_assert_uint_eq(freed, 0);
+	OSObjectRelease(object);
+	ck_assert_uint_eq(freed, 1);
+	OSObjectRetain(NULL);
+	OSObjectRelease(NULL);
+}
+END_TEST
+
+static kern_return_t refusing_router(OSObject *self, const struct OSMethod *method, void *msg)
+{
+	(void)self, (void)method, (void)msg;
+	return kIOReturnOffline;
+}
+
+static void free_state(OSObject *self)
+{
+	states_freed++;
+	self->ivars = NULL;
+}
+
+/* A queue cannot hold an object that has no reference left: free() never goes through the router.
+ */
+START_TEST(free_is_not_routed)
+{
+	OSObject *object = OSObjectAllocate(&counted_class);
+
+	object_router_set(refusing_router);
+	OSObjectRelease(object);
+	ck_assert_uint_eq(freed, 1);
+}
+END_TEST
+
+START_TEST(runtime_state_is_freed_when_there_is_some)
+{
+	OSObject *plain = OSObjectAllocate(&counted_class);
+	OSObject *with_state = OSObjectAllocate(&counted_class);
+
+	object_state_free_set(free_state);
+	OSObjectRelease(plain);
+	ck_assert_uint_eq(states_freed, 0);
+	with_state->ivars = (struct OSObject_IVars *)(void *)with_state;
+	OSObjectRelease(with_state);
+	ck_assert_uint_eq(states_freed, 1);
+	ck_assert_uint_eq(freed, 2);
+}
+END_TEST
+
+START_TEST(cast_follows_the_chain)
+{
+	OSObject *object = OSObjectAllocate(&derived_class);
+
+	ck_assert_ptr_eq(OSMetaClassCast(&derived_class, object), object);
+	ck_assert_ptr_eq(OSMetaClassCast(&base_class, object), object);
+	ck_assert_ptr_eq(OSMetaClassCast(&gOSObjectMetaClass, object), object);
+	ck_assert_ptr_null(OSMetaClassCast(&counted_class, object));
+	ck_assert_ptr_null(OSMetaClassCast(&base_class, NULL));
+	ck_assert(OSMetaClassIsSubclass(&derived_class, &base_class));
+	ck_assert(!OSMetaClassIsSubclass(&base_class, &derived_class));
+	ck_assert(!OSMetaClassIsSubclass(NULL, &base_class));
+	OSObjectRelease(object);
+}
+END_TEST
+
+/* Each lookup twice: the second is served from what the first remembered. */
+START_TEST(lookup_finds_own_inherited_and_none)
+{
+	for (int i = 0; i < 2; i++) {
+		ck_assert_ptr_eq(OSMetaClassFindMethod(&derived_class, 10), &derived_rows[0]);
+		ck_assert_ptr_eq(OSMetaClassFindMethod(&base_class, 10), &base_rows[0]);
+		ck_assert_ptr_eq(OSMetaClassFindMethod(&derived_class, 20), &base_rows[1]);
+		ck_assert_ptr_null(OSMetaClassFindMethod(&derived_class, 30));
+		ck_assert_ptr_null(OSMetaClassFindMethod(&counted_class, 10));
+		ck_assert_ptr_nonnull(OSMetaClassFindMethod(&derived_class, OSObject_free_ID));
+	}
+}
+END_TEST
+
+START_TEST(calls_reach_override_and_super)
+{
+	OSObject *object = OSObjectAllocate(&derived_class);
+	struct call_msg msg = { 0 };
+
+	ck_assert_int_eq(call(object, &name_shape), 3);
+	ck_assert_int_eq(call(object, &other_shape), 2);
+	ck_assert_int_eq(OSObjectInvokeSuper(&base_class, object, &name_shape, &msg),
+			 kIOReturnSuccess);
+	ck_assert_int_eq(msg.ret, 1);
+	OSObjectRelease(object);
+}
+END_TEST
+
+START_TEST(call_that_nobody_serves_is_refused_with_a_reason)
+{
+	OSObject *object = OSObjectAllocate(&derived_class);
+	struct call_msg msg = { 0 };
+
+	ck_assert_int_eq(OSObjectInvoke(object, &absent_shape, &msg), kIOReturnUnsupported);
+	ck_assert_str_eq(reason_last(), "class Derived has no implementation of Base::absent");
+	ck_assert_int_eq(OSObjectInvokeSuper(&base_class, object, &absent_shape, &msg),
+			 kIOReturnUnsupported);
+	ck_assert_int_eq(OSObjectInvoke(NULL, &name_shape, &msg), kIOReturnBadArgument);
+	ck_assert(!OSObject_init(NULL));
+	OSObjectRelease(object);
+}
+END_TEST
+
+static const struct OSMethod *routed;
+
+static kern_return_t router(OSObject *self, const struct OSMethod *method, void *msg)
+{
+	routed = method;
+	method->invoke(self, msg);
+	return kIOReturnSuccess;
+}
+
+START_TEST(router_is_given_the_row)
+{
+	OSObject *object = OSObjectAllocate(&derived_class);
+
+	object_router_set(router);
+	ck_assert_int_eq(call(object, &other_shape), 2);
+	ck_assert_ptr_eq(routed, &base_rows[1]);
+	object_router_set(NULL);
+	ck_assert_int_eq(call(object, &name_shape), 3);
+	ck_assert_ptr_eq(routed, &base_rows[1]);
+	OSObjectRelease(object);
+}
+END_TEST
+
+START_TEST(classes_are_known_by_name)
+{
+	ck_assert_ptr_eq(OSMetaClassGetNamed("OSDictionary"), &gOSDictionaryMetaClass);
+	ck_assert_ptr_null(OSMetaClassGetNamed("Base"));
+	ck_assert_int_eq(OSMetaClassRegister(&base_class), kIOReturnSuccess);
+	ck_assert_ptr_eq(OSMetaClassGetNamed("Base"), &base_class);
+	ck_assert_ptr_null(OSMetaClassGetNamed("Bas"));
+	ck_assert_ptr_null(OSMetaClassGetNamed(NULL));
+	ck_assert_int_eq(OSMetaClassRegister(&base_class), kIOReturnSuccess);
+}
+END_TEST
+
+START_TEST(second_class_of_a_name_is_refused)
+{
+	OSMetaClassRegister(&base_class);
+	ck_assert_int_eq(OSMetaClassRegister(&impostor_class), kIOReturnExclusiveAccess);
+	ck_assert_ptr_nonnull(strstr(reason_last(), "class named Base"));
+	ck_assert_ptr_eq(OSMetaClassGetNamed("Base"), &base_class);
+}
+END_TEST
+
+START_TEST(broken_tables_are_refused)
+{
+	ck_assert_int_eq(OSMetaClassRegister(&unsorted_class), kIOReturnBadArgument);
+	ck_assert_ptr_nonnull(strstr(reason_last(), "ascending"));
+	ck_assert_int_eq(OSMetaClassRegister(&small_class), kIOReturnBadArgument);
+	ck_assert_ptr_null(OSMetaClassGetNamed("Unsorted"));
+}
+END_TEST
+
+static OSMetaClass many[256];
+
+static void *register_many(void *context)
+{
+	OSObject *shared = context;
+
+	for (size_t i = 0; i < sizeof(many) / sizeof(many[0]); i++) {
+		OSMetaClassRegister(&many[i]);
+		ck_assert_ptr_eq(OSMetaClassGetNamed(many[i].name), &many[i]);
+		ck_assert_ptr_eq(OSMetaClassFindMethod(&many[i], 20), &base_rows[1]);
+		OSObjectRetain(shared);
+		OSObjectRelease(shared);
+	}
+	return NULL;
+}
+
+/* Names, lookups and counts, from four threads: for the thread sanitizer. */
+START_TEST(threads_share_classes_and_objects)
+{
+	static char names[256][16];
+	OSObject *shared = OSObjectAllocate(&counted_class);
+	pthread_t threads[4];
+
+	for (size_t i = 0; i < 256; i++) {
+		snprintf(names[i], sizeof(names[i]), "Many%zu", i);
+		many[i] = derived_class;
+		many[i].name = names[i];
+	}
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, register_many, shared);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(freed, 0);
+	OSObjectRelease(shared);
+	ck_assert_uint_eq(freed, 1);
+}
+END_TEST
+
+START_TEST(default_equality_is_identity)
+{
+	OSObject *one = OSObjectAllocate(&base_class);
+	OSObject *two = OSObjectAllocate(&base_class);
+
+	ck_assert(OSObject_isEqualTo(one, one));
+	ck_assert(!OSObject_isEqualTo(one, two));
+	ck_assert(!OSObject_isEqualTo(one, NULL));
+	OSObjectRelease(one);
+	OSObjectRelease(two);
+}
+END_TEST
+
+START_TEST(returns_have_names)
+{
+	ck_assert_str_eq(IOReturnString(kIOReturnSuccess), "kIOReturnSuccess");
+	ck_assert_str_eq(IOReturnString(kIOReturnAborted), "kIOReturnAborted");
+	ck_assert_str_eq(IOReturnString(kUSBHostReturnPipeStalled), "kUSBHostReturnPipeStalled");
+	ck_assert_str_eq(IOReturnString((IOReturn)0xdeadbeefU), "0xdeadbeef");
+}
+END_TEST
+
+UNIT_TESTS("class", allocated_object_is_zeroed_and_has_one_reference,
+	   construct_runs_on_the_new_object, last_release_frees_once, free_is_not_routed,
+	   runtime_state_is_freed_when_there_is_some, cast_follows_the_chain,
+	   lookup_finds_own_inherited_and_none, calls_reach_override_and_super,
+	   call_that_nobody_serves_is_refused_with_a_reason, router_is_given_the_row,
+	   classes_are_known_by_name, second_class_of_a_name_is_refused, broken_tables_are_refused,
+	   threads_share_classes_and_objects, default_equality_is_identity, returns_have_names)
