@@ -28,8 +28,10 @@ bool queue_post(IODispatchQueue *queue, struct queue_item *item);
 /* The queue the calling thread is running on; borrowed; NULL: none. */
 IODispatchQueue *queue_current(void);
 
-/* Run fn on the queue, held, and wait: inline when idle or already on it. */
-void queue_sync(IODispatchQueue *queue, void (*fn)(void *context), void *context);
+/* Run fn on the queue, held, and wait: inline when idle or already on it; also on a cancelled one.
+ * fn ran if 0 is returned. -EDEADLK: the queue's holder waits for one that this thread holds;
+ * -EAGAIN: it is busy, and no further thread can be had to run the event loop meanwhile. */
+int queue_sync(IODispatchQueue *queue, void (*fn)(void *context), void *context);
 
 /* --- a descriptor in the event loop --- */
 struct fd_source;

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What a driver needs from a library of its own: memory, time and a line in the log. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <DriverKit/IOReturn.h>
+#include <DriverKit/IOTypes.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+/* Heap memory; NULL: none is left. Free it with its length. */
+void *IOMalloc(size_t length);
+void *IOMallocZero(size_t length);
+void IOFree(void *address, size_t length); // NULL is ignored
+
+/* `count` zeroed elements of `type`; NULL: out of memory, or too many for it. */
+#define IONewZero(type, count) ((type *)calloc((count), sizeof(type)))
+
+/* Free what IONewZero gave and forget it. */
+#define IOSafeDeleteNULL(pointer, type, count)                        \
+	do {                                                          \
+		IOFree((pointer), (size_t)(count) * sizeof(type));    \
+		(pointer) = NULL;                                     \
+	} while (0)
+
+/* Wait. The calling thread keeps its queue; all other queues go on. */
+void IOSleep(uint64_t milliseconds);
+
+/* Spin: for what hardware needs, at most a few microseconds. */
+void IODelay(uint64_t microseconds);
+
+/* One line to the driver's log (stderr). Control characters are escaped. */
+void IOLog(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Actions: an object, one of its methods, and a reference block.
+ *
+ * To invoke one is to copy the message, keep the objects in it, and post the copy to the queue on
+ * which the target's method runs; nothing waits. An invocation that was accepted is delivered, for
+ * a queue runs what it accepted even when it is cancelled, and so is the action: Cancel refuses
+ * what comes later, and its handler runs when the last invocation accepted before has returned
+ * (`under_way`). The handler goes to the queue of the target; if that is cancelled already, to the
+ * root queue, so that the two cancels may come in any order.
+ *
+ * References: an invocation under way keeps its action; the action keeps its target until the
+ * cancel handler has run, or to its end.
+ */
+
+#include <runtime/action.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/reason.h>
+#include <runtime/route.h>
+#include <runtime/strand.h>
+
+struct cancel_request {
+	struct queue_item item;
+	OSAction *action; // kept
+	IODispatchFunction handler; // may be NULL
+	void *context;
+};
+
+struct OSAction_IVars {
+	pthread_mutex_t lock;
+	OSObject *target;            // kept; NULL: custom, or cancelled
+	const struct OSMethod *row;  // of the target's class; NULL: custom
+	uint64_t msgid;              // of the prototype; 0: any (custom)
+	IODispatchQueue *made_on;    // kept; may be NULL
+	uint32_t under_way;          // invocations; guarded by lock
+	bool cancelled;              // guarded by lock
+	struct cancel_request *cancel; // waits for `under_way`; guarded by lock
+	void (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg);
+	void (*released)(void *context);
+	void *context;
+	size_t reference_size;
+	max_align_t reference[];
+};
+
+/* One delivery, with a copy of its message. */
+struct invocation {
+	struct queue_item item;
+	OSAction *action; // kept
+	const struct OSMethodShape *shape;
+	max_align_t msg[];
+};
+
+static OSAction *action_new(size_t reference_size)
+{
+	OSAction *action = OSTypeAlloc(OSAction);
+	struct OSAction_IVars *iv = NULL;
+
+	if (action == NULL)
+		return NULL;
+	if (reference_size <= SIZE_MAX - sizeof(*iv))
+		iv = calloc(1, sizeof(*iv) + reference_size);
+	if (iv == NULL) {
+		OSObjectRelease(action);
+		return NULL;
+	}
+	pthread_mutex_init(&iv->lock, NULL);
+	iv->reference_size = reference_size;
+	iv->made_on = queue_current();
+	OSObjectRetain(iv->made_on);
+	action->ivars = iv;
+	return action;
+}
+
+kern_return_t OSAction_Create(OSObject *target, uint64_t targetmsgid, uint64_t msgid,
+			      size_t referenceSize, OSAction **action)
+{
+	if (target == NULL || action == NULL)
+		return refuse(kIOReturnBadArgument, "an action needs a target and a place");
+	const struct OSMethod *row = OSMetaClassFindMethod(target->meta, targetmsgid);
+	if (row == NULL)
+		return refuse(kIOReturnUnsupported,
+			      "class %s has no method %#llx to be an action's target",
+			      target->meta->name, (unsigned long long)targetmsgid);
+	if ((row->shape->flags & kOSMethodTarget) == 0)
+		return refuse(kIOReturnUnsupported,
+			      "%s::%s cannot be an action's target: declare it with TYPE(…)",
+			      row->shape->class_name, row->shape->name);
+	OSAction *made = action_new(referenceSize);
+	if (made == NULL)
+		return refuse(kIOReturnNoMemory, "out of memory for an action with %zu bytes",
+			      referenceSize);
+	OSObjectRetain(target);
+	made->ivars->target = target;
+	made->ivars->row = row;
+	made->ivars->msgid = msgid;
+	*action = made;
+	return kIOReturnSuccess;
+}
+
+kern_return_t action_create_custom(void (*deliver)(void *context, const struct OSMethodShape *shape,
+						   const void *msg),
+				   void (*released)(void *context), void *context,
+				   OSAction **action)
+{
+	OSAction *made = action_new(0);
+
+	if (made == NULL)
+		return refuse(kIOReturnNoMemory, "out of memory for an action");
+	made->ivars->deliver = deliver;
+	made->ivars->released = released;
+	made->ivars->context = context;
+	*action = made;
+	return kIOReturnSuccess;
+}
+
+void IMPL(OSAction, free)
+{
+	struct OSAction_IVars *iv = self->ivars;
+
+	if (iv != NULL) {
+		if (iv->released != NULL)
+			iv->released(iv->context);
+		OSObjectRelease(iv->target);
+		OSObjectRelease(iv->made_on);
+		pthread_mutex_destroy(&iv->lock);
+		free(iv);
+		self->ivars = NULL;
+	}
+	OSAction_super_free(self);
+}
+
+void *OSAction_GetReference(OSAction *self)
+{
+	return self != NULL && self->ivars->reference_size != 0 ? self->ivars->reference : NULL;
+}
+
+/* --- where to --- */
+
+/* The target is kept by an invocation under way, or by a cancel that has not run yet. */
+static IODispatchQueue *copy_target_queue(const struct OSAction_IVars *iv)
+{
+	IODispatchQueue *queue =
+		iv->target != NULL ? route_copy_queue(iv->target, iv->row) : NULL;
+
+	if (queue != NULL)
+		return queue;
+	queue = iv->made_on != NULL ? iv->made_on : queue_root();
+	OSObjectRetain(queue);
+	return queue;
+}
+
+static bool post_to_target(const struct OSAction_IVars *iv, struct queue_item *item)
+{
+	IODispatchQueue *queue = copy_target_queue(iv);
+	bool posted = queue != NULL && queue_post(queue, item);
+
+	OSObjectRelease(queue);
+	return posted;
+}
+
+/* --- cancelling --- */
+
+static void run_cancel(struct queue_item *item)
+{
+	struct cancel_request cancel = *container_of(item, struct cancel_request, item);
+	struct OSAction_IVars *iv = cancel.action->ivars;
+
+	free(container_of(item, struct cancel_request, item));
+	if (cancel.handler != NULL)
+		cancel.handler(cancel.context);
+	OSObject *target = iv->target;
+	iv->target = NULL;
+	OSObjectRelease(target);
+	OSObjectRelease(cancel.action);
+}
+
+/* Nothing is under way any more, and nothing will be. */
+static void finish_cancel(struct OSAction_IVars *iv, struct cancel_request *cancel)
+{
+	if (post_to_target(iv, &cancel->item))
+		return;
+	if (queue_root() != NULL && queue_post(queue_root(), &cancel->item))
+		return;
+	run_cancel(&cancel->item); // out of memory: better here than never
+}
+
+kern_return_t OSAction_Cancel_f(OSAction *self, void *context, IODispatchFunction handler)
+{
+	if (self == NULL)
+		return refuse(kIOReturnBadArgument, "Cancel: no action");
+	struct OSAction_IVars *iv = self->ivars;
+	struct cancel_request *cancel = malloc(sizeof(*cancel));
+	if (cancel == NULL)
+		return kIOReturnNoMemory;
+	*cancel = (struct cancel_request){
+		.item.run = run_cancel,
+		.action = self,
+		.handler = handler,
+		.context = context,
+	};
+	pthread_mutex_lock(&iv->lock);
+	bool again = iv->cancelled;
+	bool at_once = !again && iv->under_way == 0;
+	iv->cancelled = true;
+	if (!again)
+		OSObjectRetain(self);
+	if (!again && !at_once)
+		iv->cancel = cancel;
+	pthread_mutex_unlock(&iv->lock);
+	if (again) {
+		free(cancel);
+		return refuse(kIOReturnOffline, "the action was cancelled before");
+	}
+	if (at_once)
+		finish_cancel(iv, cancel);
+	return kIOReturnSuccess;
+}
+
+/* --- invoking --- */
+
+static kern_return_t begin(OSAction *action)
+{
+	struct OSAction_IVars *iv = action->ivars;
+
+	pthread_mutex_lock(&iv->lock);
+	bool cancelled = iv->cancelled;
+	if (!cancelled)
+		iv->under_way++;
+	pthread_mutex_unlock(&iv->lock);
+	if (cancelled)
+		return refuse(kIOReturnOffline, "the action was cancelled");
+	OSObjectRetain(action);
+	return kIOReturnSuccess;
+}
+
+static void end(OSAction *action)
+{
+	struct OSAction_IVars *iv = action->ivars;
+	struct cancel_request *cancel = NULL;
+
+	pthread_mutex_lock(&iv->lock);
+	if (--iv->under_way == 0) {
+		cancel = iv->cancel;
+		iv->cancel = NULL;
+	}
+	pthread_mutex_unlock(&iv->lock);
+	if (cancel != NULL)
+		finish_cancel(iv, cancel);
+	OSObjectRelease(action);
+}
+
+static OSObject *object_at(const struct OSMethodShape *shape, const void *msg, uint16_t index)
+{
+	OSObject *object;
+
+	memcpy(&object, (const char *)msg + shape->objects[index], sizeof(object));
+	return object;
+}
+
+static void invocation_free(struct invocation *invocation)
+{
+	const struct OSMethodShape *shape = invocation->shape;
+
+	for (uint16_t i = 0; i < shape->n_objects; i++)
+		OSObjectRelease(object_at(shape, invocation->msg, i));
+	free(invocation);
+}
+
+static void run_invocation(struct queue_item *item)
+{
+	struct invocation *invocation = container_of(item, struct invocation, item);
+	OSAction *action = invocation->action;
+	struct OSAction_IVars *iv = action->ivars;
+
+	iv->row->invoke(iv->target, invocation->msg);
+	invocation_free(invocation);
+	end(action);
+}
+
+static kern_return_t deliver_later(OSAction *action, const struct OSMethodShape *shape,
+				   const void *msg)
+{
+	struct invocation *invocation = malloc(sizeof(*invocation) + shape->msg_size);
+
+	if (invocation == NULL)
+		return refuse(kIOReturnNoMemory, "%s: out of memory for the message", shape->name);
+	invocation->item.run = run_invocation;
+	invocation->action = action;
+	invocation->shape = shape;
+	memcpy(invocation->msg, msg, shape->msg_size);
+	for (uint16_t i = 0; i < shape->n_objects; i++)
+		OSObjectRetain(object_at(shape, msg, i));
+	if (post_to_target(action->ivars, &invocation->item))
+		return kIOReturnSuccess;
+	invocation_free(invocation);
+	return refuse(kIOReturnOffline, "%s: the queue of the action's target was cancelled",
+		      shape->name);
+}
+
+kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape, const void *msg)
+{
+	if (action == NULL)
+		return refuse(kIOReturnBadArgument, "%s: no action", shape->name);
+	struct OSAction_IVars *iv = action->ivars;
+	if (iv->row != NULL && shape->id != iv->msgid)
+		return refuse(kIOReturnBadMessageID, "the action was not made for %s::%s",
+			      shape->class_name, shape->name);
+	kern_return_t ret = begin(action);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (iv->row != NULL) {
+		ret = deliver_later(action, shape, msg);
+		if (ret == kIOReturnSuccess)
+			return ret; // it ends when it has run
+	} else {
+		iv->deliver(iv->context, shape, msg);
+	}
+	end(action);
+	return ret;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Descriptors and timers as sources of work.
+ *
+ * Both are an item that is posted when something happened: to fire is to note what, under the
+ * pool's lock, and to post unless the item is queued already. A descriptor is registered one-shot,
+ * so epoll disarms it, and it is armed again when its function has returned; with EPOLLET it stays
+ * armed, and events that come meanwhile are gathered.
+ *
+ * A source is counted: one reference is the owner's, one the queued item's. Closing it gives up the
+ * owner's and marks it, so a source may be closed from its own function. What epoll may still name
+ * is given to pool_retire. A cancelled queue takes no item: its sources fall silent.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include <base/log.h>
+#include <runtime/strand.h>
+
+struct fd_source {
+	struct queue_item item;
+	struct watch watch;
+	IODispatchQueue *queue; // kept; constant
+	int fd;                 // borrowed; constant
+	void (*fn)(void *context, uint32_t ready);
+	void *context;
+	/* Guarded by the pool's lock: */
+	uint32_t events;
+	uint32_t ready; // not yet given to fn
+	uint32_t refs;
+	bool armed, queued, closed;
+};
+
+static struct fd_source *source_of_watch(struct watch *watch)
+{
+	return container_of(watch, struct fd_source, watch);
+}
+
+static void fd_source_destroy(struct watch *watch)
+{
+	struct fd_source *source = source_of_watch(watch);
+
+	OSObjectRelease(source->queue);
+	free(source);
+}
+
+static void fd_source_unref(struct fd_source *source)
+{
+	pool_lock();
+	bool last = --source->refs == 0;
+	pool_unlock();
+	if (last)
+		pool_retire(&source->watch);
+}
+
+static bool is_edge(const struct fd_source *source)
+{
+	return (source->events & EPOLLET) != 0;
+}
+
+static uint32_t epoll_events(uint32_t events)
+{
+	return (events & EPOLLET) != 0 ? events : events | EPOLLONESHOT;
+}
+
+/* Locked. A source that cannot be armed hears nothing more: say so. */
+static int arm(struct fd_source *source)
+{
+	int ret = pool_watch(EPOLL_CTL_MOD, source->fd, epoll_events(source->events),
+			     &source->watch);
+	if (ret < 0)
+		log_error("descriptor %d cannot be watched any more (%d)", source->fd, ret);
+	source->armed = ret == 0;
+	return ret;
+}
+
+/* Locked. */
+static void fd_source_fire(struct watch *watch, uint32_t events)
+{
+	struct fd_source *source = source_of_watch(watch);
+	struct turn *turn;
+
+	if (source->closed)
+		return;
+	source->ready |= events;
+	if (!is_edge(source))
+		source->armed = false;
+	if (source->queued || !queue_push(source->queue, &source->item, &turn))
+		return;
+	source->queued = true;
+	source->refs++;
+	if (turn != NULL)
+		pool_schedule_locked(turn);
+}
+
+static void fd_source_run(struct queue_item *item)
+{
+	struct fd_source *source = container_of(item, struct fd_source, item);
+
+	pool_lock();
+	source->queued = false;
+	uint32_t ready = source->ready;
+	source->ready = 0;
+	bool closed = source->closed;
+	pool_unlock();
+	if (!closed)
+		source->fn(source->context, ready);
+	pool_lock();
+	if (!source->closed && !source->armed && !source->queued)
+		arm(source);
+	pool_unlock();
+	fd_source_unref(source);
+}
+
+int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQueue *queue,
+		   void (*fn)(void *context, uint32_t ready), void *context)
+{
+	struct fd_source *source = calloc(1, sizeof(*source));
+
+	if (source == NULL)
+		return -ENOMEM;
+	source->item.run = fd_source_run;
+	source->watch.fire = fd_source_fire;
+	source->watch.destroy = fd_source_destroy;
+	list_init(&source->watch.link);
+	source->queue = queue;
+	source->fd = fd;
+	source->fn = fn;
+	source->context = context;
+	source->events = events;
+	source->refs = 1;
+	source->armed = true;
+	OSObjectRetain(queue);
+
+	/* *out is set before the first event can come. */
+	*out = source;
+	int ret = pool_watch(EPOLL_CTL_ADD, fd, epoll_events(events), &source->watch);
+	if (ret < 0) {
+		*out = NULL;
+		fd_source_destroy(&source->watch);
+	}
+	return ret;
+}
+
+int fd_source_set_events(struct fd_source *source, uint32_t events)
+{
+	int ret = 0;
+
+	pool_lock();
+	source->events = events;
+	if (source->armed && !source->closed)
+		ret = arm(source);
+	pool_unlock();
+	return ret;
+}
+
+/* On its queue. */
+static void fd_source_end(void *context)
+{
+	struct fd_source *source = context;
+
+	pool_lock();
+	source->closed = true;
+	pool_watch(EPOLL_CTL_DEL, source->fd, 0, &source->watch);
+	pool_unlock();
+}
+
+struct fd_source *fd_source_close(struct fd_source *source)
+{
+	if (source == NULL)
+		return NULL;
+	int ret = queue_sync(source->queue, fd_source_end, source);
+	if (ret < 0) {
+		log_error("a source was closed off its queue, which cannot be had (%d)", ret);
+		fd_source_end(source);
+	}
+	fd_source_unref(source);
+	return NULL;
+}
+
+/* --- timers --- */
+
+struct timer_source {
+	struct queue_item item;
+	struct alarm alarm;
+	IODispatchQueue *queue; // kept; constant
+	void (*fn)(void *context);
+	void *context;
+	/* Guarded by the pool's lock: */
+	uint32_t refs;
+	bool expired; // fn is due; a new setting takes it back
+	bool queued, closed;
+};
+
+static void timer_source_unref(struct timer_source *timer)
+{
+	pool_lock();
+	bool last = --timer->refs == 0;
+	pool_unlock();
+	if (!last)
+		return;
+	OSObjectRelease(timer->queue);
+	free(timer);
+}
+
+/* Locked. */
+static void timer_source_fire(struct alarm *alarm)
+{
+	struct timer_source *timer = container_of(alarm, struct timer_source, alarm);
+	struct turn *turn;
+
+	timer->expired = true;
+	if (timer->queued || !queue_push(timer->queue, &timer->item, &turn))
+		return;
+	timer->queued = true;
+	timer->refs++;
+	if (turn != NULL)
+		pool_schedule_locked(turn);
+}
+
+static void timer_source_run(struct queue_item *item)
+{
+	struct timer_source *timer = container_of(item, struct timer_source, item);
+
+	pool_lock();
+	bool due = timer->expired && !timer->closed;
+	timer->expired = false;
+	timer->queued = false;
+	pool_unlock();
+	if (due)
+		timer->fn(timer->context);
+	timer_source_unref(timer);
+}
+
+int timer_source_open(struct timer_source **out, IODispatchQueue *queue, void (*fn)(void *context),
+		      void *context)
+{
+	struct timer_source *timer = calloc(1, sizeof(*timer));
+
+	if (timer == NULL)
+		return -ENOMEM;
+	timer->item.run = timer_source_run;
+	alarm_init(&timer->alarm, timer_source_fire);
+	timer->queue = queue;
+	timer->fn = fn;
+	timer->context = context;
+	timer->refs = 1;
+	OSObjectRetain(queue);
+	*out = timer;
+	return 0;
+}
+
+int timer_source_set(struct timer_source *timer, uint64_t deadline_ns)
+{
+	int ret = 0;
+
+	pool_lock();
+	if (timer->closed) {
+		ret = -EINVAL;
+	} else {
+		timer->expired = false;
+		pool_set_alarm_locked(&timer->alarm, deadline_ns);
+	}
+	pool_unlock();
+	return ret;
+}
+
+/* On its queue. */
+static void timer_source_end(void *context)
+{
+	struct timer_source *timer = context;
+
+	pool_lock();
+	timer->closed = true;
+	timer->expired = false;
+	pool_set_alarm_locked(&timer->alarm, 0);
+	pool_unlock();
+}
+
+struct timer_source *timer_source_close(struct timer_source *timer)
+{
+	if (timer == NULL)
+		return NULL;
+	int ret = queue_sync(timer->queue, timer_source_end, timer);
+	if (ret < 0) {
+		log_error("a timer was closed off its queue, which cannot be had (%d)", ret);
+		timer_source_end(timer);
+	}
+	timer_source_unref(timer);
+	return NULL;
+}
