@@ -42,9 +42,11 @@ struct usb_backend_ops {
 	/* Required. Claim / release an interface; begin and end of a session. */
 	int (*claim)(struct usb_backend *backend, uint8_t interface);
 	int (*release)(struct usb_backend *backend, uint8_t interface);
-	/* Required. 0: accepted, done will be called. Negative errno: not accepted. */
+	/* Required. 0: accepted, done will be called, after this returns. Negative errno: not
+	 * accepted; a reason may be left with refuse(). */
 	int (*submit)(struct usb_backend *backend, struct usb_transfer *transfer);
-	/* Required. Ask for an end; done still comes, with kIOReturnAborted or what happened. */
+	/* Required. Ask for an end; done still comes, with kIOReturnAborted or what happened, and
+	 * may come before this returns. */
 	void (*cancel)(struct usb_backend *backend, struct usb_transfer *transfer);
 	/* Required. CLEAR_FEATURE(ENDPOINT_HALT) and toggle reset. */
 	int (*clear_halt)(struct usb_backend *backend, uint8_t endpoint);

@@ -77,6 +77,7 @@ typedef struct __attribute__((packed)) IOUSBEndpointDescriptor {
 } IOUSBEndpointDescriptor;
 
 #if !defined(__IIG)
+#pragma GCC visibility push(default)
 /* The next endpoint of `interface` after `current` (NULL: the first); NULL: no more. Never leaves
  * the wTotalLength of `configuration`; stops at a malformed descriptor. */
 const IOUSBEndpointDescriptor *
@@ -85,4 +86,5 @@ IOUSBGetNextEndpointDescriptor(const IOUSBConfigurationDescriptor *configuration
 			       const IOUSBDescriptorHeader *current);
 
 void IOUSBHostFreeDescriptor(const void *descriptor);
+#pragma GCC visibility pop
 #endif
