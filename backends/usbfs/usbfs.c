@@ -38,10 +38,10 @@ enum {
 };
 
 struct urb {
-	struct usbdevfs_urb kernel;
 	struct usb_transfer *transfer;
 	struct list link; // usb_backend.pending, in order of submission; or .spare
 	bool discarded;
+	__extension__ struct usbdevfs_urb kernel; // ends in an array of isochronous packets, empty
 };
 
 struct usb_backend {
