@@ -5,9 +5,9 @@
 #include <string.h>
 
 /* Elements that an array parameter may have: a message body has 128 KiB, an element 8 bytes. */
-#define ARRAY_MAX 4096
+#define ARRAY_MAX      4096
 #define NAME_MAX_BYTES 4096
-#define FDS_MAX 16
+#define FDS_MAX        16
 
 static bool is_number(const struct type *type)
 {
@@ -16,9 +16,10 @@ static bool is_number(const struct type *type)
 
 static const char *check_number(const struct type *type)
 {
-	return type->varies ? "its size depends on the architecture: use a fixed-size integer such as "
-			      "uint64_t"
-			    : NULL;
+	return type->varies
+		       ? "its size depends on the architecture: use a fixed-size integer such as "
+			 "uint64_t"
+		       : NULL;
 }
 
 static const char *carry_pointer(struct arena *arena, const struct type *type, enum carry *carry)
@@ -62,7 +63,8 @@ static const char *carry_array(struct arena *arena, const struct method *method,
 		return "arrays travel one way only: declare it const";
 	if (element->kind == TYPE_INTEGER && strcmp(element->name, "char") == 0) {
 		*carry = CARRY_NAME;
-		return type->count > NAME_MAX_BYTES ? "a name has at most 4096 bytes: use OSString" : NULL;
+		return type->count > NAME_MAX_BYTES ? "a name has at most 4096 bytes: use OSString"
+						    : NULL;
 	}
 	*carry = element->is_fd ? CARRY_FD_ARRAY : CARRY_ARRAY;
 	if (!is_number(element))
@@ -74,8 +76,9 @@ static const char *carry_array(struct arena *arena, const struct method *method,
 	const struct param *next = i + 1 < method->n_params ? &method->params[i + 1] : NULL;
 	if (next == NULL || strcmp(next->name, count) != 0 || next->type->kind != TYPE_INTEGER ||
 	    next->type->bits != 32 || next->type->is_signed)
-		return arena_format(arena, "an array is followed by its count: declare \"uint32_t %s\" next",
-				    count);
+		return arena_format(
+			arena, "an array is followed by its count: declare \"uint32_t %s\" next",
+			count);
 	return check_number(element);
 }
 
@@ -94,7 +97,8 @@ const char *carry_param(struct arena *arena, const struct method *method, size_t
 	const struct type *type = method->params[i].type;
 	*carry = CARRY_AS_IS;
 	if (method->is_localonly)
-		return type->kind == TYPE_OTHER ? "iig does not know this type: use a C type" : NULL;
+		return type->kind == TYPE_OTHER ? "iig does not know this type: use a C type"
+						: NULL;
 	switch (type->kind) {
 	case TYPE_BOOL:
 	case TYPE_ENUM:

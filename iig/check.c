@@ -21,7 +21,7 @@ static bool one_of(const char *name, const char *const *words)
 static const char *const reserved_params[] = {
 	"self", "ret", "msg", "restrict", "_Bool", "_Atomic", "_Generic", "_Noreturn", NULL,
 };
-static const char *const reserved_methods[] = {"retain", "release", "restrict", NULL};
+static const char *const reserved_methods[] = { "retain", "release", "restrict", NULL };
 
 static bool begins_with(const char *name, const char *prefix)
 {
@@ -30,11 +30,11 @@ static bool begins_with(const char *name, const char *prefix)
 
 static bool ends_with_generated(const char *name)
 {
-	static const char *const endings[] = {"_ID", "_Msg", "_Args", "_Impl", "_Shape", "_IVars", NULL};
+	static const char *const endings[] = { "_ID",    "_Msg",   "_Args", "_Impl",
+					       "_Shape", "_IVars", NULL };
 	size_t size = strlen(name);
 	for (const char *const *ending = endings; *ending != NULL; ending++)
-		if (size >= strlen(*ending) &&
-		    strcmp(name + size - strlen(*ending), *ending) == 0)
+		if (size >= strlen(*ending) && strcmp(name + size - strlen(*ending), *ending) == 0)
 			return true;
 	return false;
 }
@@ -52,17 +52,20 @@ static void check_method_name(struct unit *unit, const struct method *method)
 	const char *name = method->name;
 	if (!is_identifier(name))
 		unit_error(unit, method->where,
-			   "method %s: operators are not supported: write a method with a name", name);
+			   "method %s: operators are not supported: write a method with a name",
+			   name);
 	else if (one_of(name, reserved_methods) || begins_with(name, "super_") ||
 		 begins_with(name, "as_") || begins_with(name, "CreateAction") ||
 		 ends_with_generated(name))
 		unit_error(unit, method->where,
-			   "method %s: iig generates a function of that name: choose another", name);
+			   "method %s: iig generates a function of that name: choose another",
+			   name);
 	for (const struct method *m = method->cls->methods; m < method; m++)
 		if (strcmp(m->name, name) == 0)
-			unit_error(unit, method->where,
-				   "method %s: overloads line %u: C has no overloads; choose another name",
-				   name, m->where.line);
+			unit_error(
+				unit, method->where,
+				"method %s: overloads line %u: C has no overloads; choose another name",
+				name, m->where.line);
 }
 
 static void check_param_names(struct unit *unit, const struct method *method)
@@ -71,19 +74,20 @@ static void check_param_names(struct unit *unit, const struct method *method)
 		const struct param *param = &method->params[i];
 		if (*param->name == '\0')
 			unit_error(unit, param->where,
-				   "method %s: parameter %zu has no name: give it one", method->name,
-				   i + 1);
+				   "method %s: parameter %zu has no name: give it one",
+				   method->name, i + 1);
 		else if (one_of(param->name, reserved_params))
-			unit_error(unit, param->where,
-				   "method %s: generated code uses the name %s: rename the parameter",
-				   method->name, param->name);
+			unit_error(
+				unit, param->where,
+				"method %s: generated code uses the name %s: rename the parameter",
+				method->name, param->name);
 	}
 }
 
 /* ---- types ---- */
 
-static bool check_object_type(struct unit *unit, const struct method *method,
-			      struct location where, const struct type *type)
+static bool check_object_type(struct unit *unit, const struct method *method, struct location where,
+			      const struct type *type)
 {
 	if (type->kind == TYPE_OBJECT) {
 		if (!type->cls->is_complete || class_derives(type->cls, ROOT_CLASS))
@@ -164,7 +168,8 @@ static void check_result(struct unit *unit, const struct method *method)
 	const char *wrong = refuse_type(result);
 	if (wrong == NULL && result->kind == TYPE_ARRAY)
 		wrong = "a method cannot return an array: use a pointer";
-	if (wrong == NULL && !method->is_localonly && !result->is_status && result->kind != TYPE_VOID)
+	if (wrong == NULL && !method->is_localonly && !result->is_status &&
+	    result->kind != TYPE_VOID)
 		wrong = "a method that may be remote returns kern_return_t or void: give the result "
 			"through a pointer, or make the method LOCALONLY";
 	if (wrong != NULL)
@@ -178,8 +183,8 @@ static void check_result(struct unit *unit, const struct method *method)
 
 static bool is_action_pointer(const struct type *type)
 {
-	return type->kind == TYPE_POINTER && type->inner != NULL && type->inner->kind == TYPE_OBJECT &&
-	       strcmp(type->inner->cls->name, "OSAction") == 0;
+	return type->kind == TYPE_POINTER && type->inner != NULL &&
+	       type->inner->kind == TYPE_OBJECT && strcmp(type->inner->cls->name, "OSAction") == 0;
 }
 
 static void check_target(struct unit *unit, const struct method *method)
@@ -189,14 +194,16 @@ static void check_target(struct unit *unit, const struct method *method)
 		if (!param->is_target)
 			continue;
 		if (i > 0 || !is_action_pointer(param->type))
-			unit_error(unit, param->where,
-				   "method %s: TARGET belongs to the first parameter, an OSAction *",
-				   method->name);
+			unit_error(
+				unit, param->where,
+				"method %s: TARGET belongs to the first parameter, an OSAction *",
+				method->name);
 		else if (!method->is_virtual || method->is_localonly ||
 			 method->result->kind != TYPE_VOID)
-			unit_error(unit, method->where,
-				   "method %s: a callback is virtual, returns void and is not LOCALONLY",
-				   method->name);
+			unit_error(
+				unit, method->where,
+				"method %s: a callback is virtual, returns void and is not LOCALONLY",
+				method->name);
 	}
 }
 
@@ -207,14 +214,16 @@ static const struct method *check_type_name(struct unit *unit, const struct clas
 	const struct method *prototype = prototype_method(unit, cls, name);
 	const char *class_name = name.cls != NULL ? name.cls : cls->name;
 	if (prototype == NULL)
-		unit_error(unit, where,
-			   "TYPE(%s::%s): there is no such method: include the file that declares it",
-			   class_name, name.method);
+		unit_error(
+			unit, where,
+			"TYPE(%s::%s): there is no such method: include the file that declares it",
+			class_name, name.method);
 	else if (!method_is_prototype(prototype))
-		unit_error(unit, where,
-			   "TYPE(%s::%s): that method is no callback: its first parameter must be an "
-			   "OSAction * with TARGET",
-			   class_name, name.method);
+		unit_error(
+			unit, where,
+			"TYPE(%s::%s): that method is no callback: its first parameter must be an "
+			"OSAction * with TARGET",
+			class_name, name.method);
 	else
 		return prototype;
 	return NULL;
@@ -235,10 +244,11 @@ static void check_callback(struct unit *unit, const struct method *method)
 			   "method %s: a TYPE() method begins with \"OSAction * action TARGET\"",
 			   method->name);
 	else if (strcmp(mine, theirs) != 0)
-		unit_error(unit, method->where,
-			   "method %s: its signature %s differs from %s of %s::%s (%s:%u): make them equal",
-			   method->name, mine, theirs, prototype->cls->name, prototype->name,
-			   prototype->where.file, prototype->where.line);
+		unit_error(
+			unit, method->where,
+			"method %s: its signature %s differs from %s of %s::%s (%s:%u): make them equal",
+			method->name, mine, theirs, prototype->cls->name, prototype->name,
+			prototype->where.file, prototype->where.line);
 }
 
 static void check_param_types(struct unit *unit, const struct method *method)
@@ -249,7 +259,8 @@ static void check_param_types(struct unit *unit, const struct method *method)
 			continue;
 		if (!is_action_pointer(param->type))
 			unit_error(unit, param->where,
-				   "method %s: TYPE() belongs to an OSAction * parameter", method->name);
+				   "method %s: TYPE() belongs to an OSAction * parameter",
+				   method->name);
 		else
 			check_type_name(unit, method->cls, param->where, param->prototype);
 	}
@@ -261,18 +272,21 @@ static void check_dispatch(struct unit *unit, const struct method *method)
 		unit_error(unit, method->where, "method %s: LOCAL and LOCALONLY exclude each other",
 			   method->name);
 	if (!method->is_virtual && !method->is_localonly)
-		unit_error(unit, method->where,
-			   "method %s: a method that is not virtual cannot be called from elsewhere: "
-			   "declare it virtual, or LOCALONLY",
-			   method->name);
+		unit_error(
+			unit, method->where,
+			"method %s: a method that is not virtual cannot be called from elsewhere: "
+			"declare it virtual, or LOCALONLY",
+			method->name);
 	if (method->queue != NULL && (!method->is_virtual || method_is_prototype(method)))
-		unit_error(unit, method->where,
-			   "method %s: QUEUENAME belongs to a virtual method with an implementation: "
-			   "remove it",
-			   method->name);
+		unit_error(
+			unit, method->where,
+			"method %s: QUEUENAME belongs to a virtual method with an implementation: "
+			"remove it",
+			method->name);
 	if (method->queue != NULL && !is_identifier(method->queue))
-		unit_error(unit, method->where, "method %s: QUEUENAME(%s): the name is an identifier",
-			   method->name, method->queue);
+		unit_error(unit, method->where,
+			   "method %s: QUEUENAME(%s): the name is an identifier", method->name,
+			   method->queue);
 }
 
 /* ---- inheritance ---- */
@@ -281,26 +295,30 @@ static void check_override(struct unit *unit, const struct method *method)
 {
 	const struct method *base = inherited_method(method->cls, method->name);
 	if (base == NULL || (method->is_static && base->is_static))
-		return; // clang has refused an override without a base; static methods are not inherited
+		return; // clang has refused an override without a base; static methods are not
+			// inherited
 	if (!method->overrides) {
-		unit_error(unit, method->where,
-			   "method %s: hides %s::%s (%s:%u): rename it, or override it with the same "
-			   "signature",
-			   method->name, base->cls->name, base->name, base->where.file, base->where.line);
+		unit_error(
+			unit, method->where,
+			"method %s: hides %s::%s (%s:%u): rename it, or override it with the same "
+			"signature",
+			method->name, base->cls->name, base->name, base->where.file,
+			base->where.line);
 		return;
 	}
 	if (!method->is_override)
 		unit_error(unit, method->where, "method %s: overrides %s::%s: write \"override\"",
 			   method->name, base->cls->name, base->name);
 	if (method_is_prototype(base))
-		unit_error(unit, method->where,
-			   "method %s: %s::%s is the prototype of a callback and has no implementation: "
-			   "declare a method with TYPE(%s::%s)",
-			   method->name, base->cls->name, base->name, base->cls->name, base->name);
+		unit_error(
+			unit, method->where,
+			"method %s: %s::%s is the prototype of a callback and has no implementation: "
+			"declare a method with TYPE(%s::%s)",
+			method->name, base->cls->name, base->name, base->cls->name, base->name);
 	if (method->is_localonly && !base->is_localonly)
 		unit_error(unit, method->where,
-			   "method %s: %s::%s is not LOCALONLY: remove LOCALONLY here", method->name,
-			   base->cls->name, base->name);
+			   "method %s: %s::%s is not LOCALONLY: remove LOCALONLY here",
+			   method->name, base->cls->name, base->name);
 	if (method->prototype.method != NULL &&
 	    (base->prototype.method == NULL ||
 	     prototype_method(unit, method->cls, method->prototype) !=
@@ -313,10 +331,11 @@ static void check_protocol_method(struct unit *unit, const struct method *method
 {
 	if (!method->is_virtual || method->is_localonly || method->queue != NULL ||
 	    method->is_override || method->prototype.method != NULL || method_is_prototype(method))
-		unit_error(unit, method->where,
-			   "method %s: a PROTOCOL class holds plain virtual methods: no LOCALONLY, TYPE, "
-			   "TARGET, QUEUENAME or override",
-			   method->name);
+		unit_error(
+			unit, method->where,
+			"method %s: a PROTOCOL class holds plain virtual methods: no LOCALONLY, TYPE, "
+			"TARGET, QUEUENAME or override",
+			method->name);
 }
 
 static void check_class_form(struct unit *unit, const struct class *cls)
@@ -324,14 +343,16 @@ static void check_class_form(struct unit *unit, const struct class *cls)
 	bool root = strcmp(cls->name, ROOT_CLASS) == 0;
 	if (root ? cls->super != NULL : !class_derives(cls->super, ROOT_CLASS))
 		unit_error(unit, cls->where,
-			   "class %s: every class derives from " ROOT_CLASS ": write \"class %s : public "
-			   ROOT_CLASS "\"",
+			   "class %s: every class derives from " ROOT_CLASS
+			   ": write \"class %s : public " ROOT_CLASS "\"",
 			   cls->name, cls->name);
 	if (cls->super == NULL)
 		return;
-	if (cls->super->is_protocol || (cls->is_protocol && strcmp(cls->super->name, ROOT_CLASS) != 0))
+	if (cls->super->is_protocol ||
+	    (cls->is_protocol && strcmp(cls->super->name, ROOT_CLASS) != 0))
 		unit_error(unit, cls->where,
-			   "class %s: a PROTOCOL class derives from " ROOT_CLASS " and nothing derives "
+			   "class %s: a PROTOCOL class derives from " ROOT_CLASS
+			   " and nothing derives "
 			   "from it",
 			   cls->name);
 }
@@ -340,8 +361,10 @@ static void check_method(struct unit *unit, const struct method *method)
 {
 	check_method_name(unit, method);
 	check_param_names(unit, method);
-	/* An override travels as its base does, which was checked there. */
-	if (!method->overrides) {
+	/* An override travels as its base does and a callback as its prototype: checked there. */
+	if (!method->overrides && method->prototype.method != NULL) {
+		check_dispatch(unit, method);
+	} else if (!method->overrides) {
 		for (size_t i = 0; i < method->n_params; i++)
 			check_param(unit, method, i);
 		check_result(unit, method);
@@ -364,7 +387,7 @@ static void check_ids(struct unit *unit)
 			const struct method *method = &unit->classes[c]->methods[m];
 			if (!method->is_virtual || method->overrides)
 				continue;
-			struct method_id id = {method_id(unit->arena, method), method};
+			struct method_id id = { method_id(unit->arena, method), method };
 			ARENA_APPEND(unit->arena, ids, n_ids, id);
 		}
 	}
@@ -372,8 +395,8 @@ static void check_ids(struct unit *unit)
 	if (ids_collide(ids, n_ids, &at))
 		unit_error(unit, ids[at].method->where,
 			   "method %s::%s: its id is that of %s::%s: rename one of them",
-			   ids[at].method->cls->name, ids[at].method->name, ids[at + 1].method->cls->name,
-			   ids[at + 1].method->name);
+			   ids[at].method->cls->name, ids[at].method->name,
+			   ids[at + 1].method->cls->name, ids[at + 1].method->name);
 }
 
 void check(struct unit *unit)

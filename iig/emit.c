@@ -3,11 +3,10 @@
 
 #include <string.h>
 
-static const char *result_prefix(struct arena *arena, const struct signature *s)
+const char *result_lead(struct arena *arena, const char *prefix, const char *result)
 {
-	const char *result = s->method->result;
 	bool pointer = result[strlen(result) - 1] == '*';
-	return arena_format(arena, "%s%s%s%s(", s->prefix, result, pointer ? "" : " ", s->name);
+	return arena_format(arena, "%s%s%s", prefix, result, pointer ? "" : " ");
 }
 
 void emit_signature(struct text *out, struct arena *arena, const struct signature *s)
@@ -24,7 +23,8 @@ void emit_signature(struct text *out, struct arena *arena, const struct signatur
 	if (n_items == 0)
 		ARENA_APPEND(arena, items, n_items, "void");
 	text_add_list(out, &(struct text_list){
-				   .head = result_prefix(arena, s),
+				   .lead = result_lead(arena, s->prefix, method->result),
+				   .head = arena_format(arena, "%s(", s->name),
 				   .items = items,
 				   .n_items = n_items,
 				   .tail = arena_format(arena, ")%s", s->tail),
@@ -40,7 +40,13 @@ void emit_arguments(struct text *out, struct arena *arena, const struct text_lis
 		ARENA_APPEND(arena, items, n_items, call->items[i]);
 	for (size_t i = 0; i < method->n_params; i++)
 		ARENA_APPEND(arena, items, n_items, method->params[i].name);
-	text_add_list(out, &(struct text_list){call->head, items, n_items, call->tail});
+	text_add_list(out, &(struct text_list){
+				   .lead = call->lead,
+				   .head = call->head,
+				   .items = items,
+				   .n_items = n_items,
+				   .tail = call->tail,
+			   });
 }
 
 const char *upcast(struct arena *arena, const char *cls, const char *to, bool is_const)
@@ -50,4 +56,21 @@ const char *upcast(struct arena *arena, const char *cls, const char *to, bool is
 	if (is_const)
 		return arena_format(arena, "(const %s *)self", to);
 	return arena_format(arena, "%s_as_%s(self)", cls, to);
+}
+
+void emit_create_action_signature(struct text *out, struct arena *arena, const char *prefix,
+				  const char *cls, const char *method, const char *tail)
+{
+	const char *const items[] = {
+		arena_format(arena, "%s *self", cls),
+		"size_t referenceSize",
+		"OSAction **action",
+	};
+	text_add_list(out, &(struct text_list){
+				   .lead = arena_format(arena, "%skern_return_t ", prefix),
+				   .head = arena_format(arena, "%s_CreateAction%s(", cls, method),
+				   .items = items,
+				   .n_items = 3,
+				   .tail = tail,
+			   });
 }

@@ -21,6 +21,12 @@ struct signature {
 };
 void emit_signature(struct text *out, struct arena *arena, const struct signature *signature);
 
+/* prefix + result, ready for the function's name: "static inline bool ", "OSString *". */
+const char *result_lead(struct arena *arena, const char *prefix, const char *result);
+
+void emit_create_action_signature(struct text *out, struct arena *arena, const char *prefix,
+				  const char *cls, const char *method, const char *tail);
+
 /* "\tHEAD self, a, b TAIL": a call that passes a method's parameters on. */
 void emit_arguments(struct text *out, struct arena *arena, const struct text_list *call,
 		    const struct model_method *method);

@@ -34,12 +34,12 @@ static const char *canonical_type(struct arena *arena, const struct type *type)
 {
 	switch (type->kind) {
 	case TYPE_VOID:
-		return type->is_const ? "const void" : "void";
+		return type->is_const ? "const:void" : "void";
 	case TYPE_BOOL:
 		return "bool";
 	case TYPE_INTEGER:
 	case TYPE_ENUM:
-		return arena_format(arena, "%s%s", type->is_const ? "const " : "",
+		return arena_format(arena, "%s%s", type->is_const ? "const:" : "",
 				    canonical_integer(arena, type));
 	case TYPE_FLOAT:
 		return arena_format(arena, "f%u", type->bits);
@@ -47,7 +47,8 @@ static const char *canonical_type(struct arena *arena, const struct type *type)
 		if (type->inner == NULL)
 			return "pointer";
 		if (type->inner->kind == TYPE_OBJECT)
-			return arena_format(arena, "%sobject:%s", type->inner->is_const ? "const " : "",
+			return arena_format(arena, "%sobject:%s",
+					    type->inner->is_const ? "const:" : "",
 					    type->inner->cls->name);
 		return arena_format(arena, "%s*", canonical_type(arena, type->inner));
 	case TYPE_ARRAY: {
@@ -57,7 +58,7 @@ static const char *canonical_type(struct arena *arena, const struct type *type)
 				    type->count);
 	}
 	case TYPE_RECORD:
-		return arena_format(arena, "%s%s", type->is_const ? "const " : "",
+		return arena_format(arena, "%s%s", type->is_const ? "const:" : "",
 				    canonical_record(arena, type));
 	case TYPE_FUNCTION:
 		return "function";

@@ -36,9 +36,12 @@ static int usage(void)
 static int read_options(struct arena *arena, int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
-		{"def", required_argument, NULL, 'd'},	{"header", required_argument, NULL, 'h'},
-		{"impl", required_argument, NULL, 'i'},	{"include-as", required_argument, NULL, 'a'},
-		{"deps", required_argument, NULL, 'D'},	{0},
+		{ "def", required_argument, NULL, 'd' },
+		{ "header", required_argument, NULL, 'h' },
+		{ "impl", required_argument, NULL, 'i' },
+		{ "include-as", required_argument, NULL, 'a' },
+		{ "deps", required_argument, NULL, 'D' },
+		{ 0 },
 	};
 	for (int c; (c = getopt_long(argc, argv, "I:", known, NULL)) != -1;) {
 		switch (c) {
@@ -131,7 +134,7 @@ static const char *header_name(struct arena *arena, const struct options *option
 static int emit(const struct unit *unit, const struct options *options)
 {
 	const struct model *model = model_new(unit);
-	struct text header = {0}, source = {0};
+	struct text header = { 0 }, source = { 0 };
 	emit_header(&header, model);
 	emit_source(&source, model, header_name(unit->arena, options));
 	int error = save(unit->arena, options->header, header.data);
@@ -146,7 +149,7 @@ static int emit(const struct unit *unit, const struct options *options)
 
 static int compile(struct arena *arena, const struct options *options)
 {
-	struct unit unit = {.arena = arena, .file = options->definition};
+	struct unit unit = { .arena = arena, .file = options->definition };
 	if (!parse(&unit, options->include_dirs, options->n_include_dirs)) {
 		fprintf(stderr, "iig: cannot read %s\n", unit.file);
 		return 1;
@@ -160,9 +163,10 @@ static int compile(struct arena *arena, const struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct arena arena = {0};
-	struct options options = {0};
-	int status = read_options(&arena, argc, argv, &options) == 0 ? compile(&arena, &options) : usage();
+	struct arena arena = { 0 };
+	struct options options = { 0 };
+	int status = read_options(&arena, argc, argv, &options) == 0 ? compile(&arena, &options)
+								     : usage();
 	arena_deinit(&arena);
 	return status;
 }

@@ -34,11 +34,13 @@ static const char *field_of(struct arena *arena, const struct model_param *param
 			    const struct type *declared)
 {
 	struct type plain = *param->type;
-	if (param->carry != CARRY_NAME && param->carry != CARRY_ARRAY && param->carry != CARRY_FD_ARRAY) {
+	if (param->carry != CARRY_NAME && param->carry != CARRY_ARRAY &&
+	    param->carry != CARRY_FD_ARRAY) {
 		if (plain.kind == TYPE_ARRAY) { // LOCALONLY: an array parameter is a pointer
 			struct type element = *plain.inner;
 			element.is_const |= plain.is_const;
-			return type_declare(arena, &element, arena_format(arena, "*%s", param->name));
+			return type_declare(arena, &element,
+					    arena_format(arena, "*%s", param->name));
 		}
 		plain.is_const = false;
 		return type_declare(arena, &plain, param->name);
@@ -51,10 +53,22 @@ static const char *field_of(struct arena *arena, const struct model_param *param
 
 static bool enters_as_object(const struct type *type)
 {
-	return type->kind == TYPE_POINTER && type->inner != NULL && type->inner->kind == TYPE_OBJECT;
+	return type->kind == TYPE_POINTER && type->inner != NULL &&
+	       type->inner->kind == TYPE_OBJECT;
 }
 
-static struct model_param build_param(struct arena *arena, const struct method *method, size_t i)
+/* The declaration that says how a method's parameters travel: its prototype's, or the first. */
+static const struct method *carrier(const struct unit *unit, const struct method *method)
+{
+	if (method->overrides)
+		method = inherited_method(method->cls, method->name);
+	if (method->prototype.method != NULL)
+		method = prototype_method(unit, method->cls, method->prototype);
+	return method;
+}
+
+static struct model_param build_param(struct arena *arena, const struct method *method,
+				      const struct method *as, size_t i)
 {
 	const struct param *source = &method->params[i];
 	struct model_param param = {
@@ -63,7 +77,7 @@ static struct model_param build_param(struct arena *arena, const struct method *
 		.type = source->type,
 		.is_object = enters_as_object(source->type),
 	};
-	const char *wrong = carry_param(arena, method, i, &param.carry);
+	const char *wrong = carry_param(arena, as, i, &param.carry);
 	assert(wrong == NULL);
 	(void)wrong;
 	switch (param.carry) {
@@ -143,19 +157,15 @@ static struct model_method build_method(struct builder *b, const struct method *
 		.is_localonly = source->is_localonly,
 		.is_oneway = !source->is_localonly && source->result->kind == TYPE_VOID,
 	};
-	/* An override travels as its base does, whichever attributes it repeats. */
-	struct method as_base = *source;
-	if (method.kind == METHOD_OVERRIDE)
-		as_base.is_localonly = inherited_method(source->cls, source->name)->is_localonly;
+	const struct method *as = carrier(b->model->unit, source);
 	struct model_param *params = NULL;
 	for (size_t i = 0; i < source->n_params; i++)
-		ARENA_APPEND(arena, params, method.n_params, build_param(arena, &as_base, i));
+		ARENA_APPEND(arena, params, method.n_params, build_param(arena, source, as, i));
 	method.params = params;
 
 	if (source->is_virtual) {
-		const struct method *first = source->overrides
-						     ? inherited_method(source->cls, source->name)
-						     : source;
+		const struct method *first =
+			source->overrides ? inherited_method(source->cls, source->name) : source;
 		method.id = method_id(arena, first);
 		method.canonical = canonical_method(arena, first);
 		method.queue = queue_of(source);
@@ -204,7 +214,8 @@ static void build_class(struct builder *b, const struct class *source)
 		.parent = source->super == NULL ? NULL : built_class(b, source->super->name),
 	};
 	for (size_t i = 0; i < source->n_methods; i++)
-		ARENA_APPEND(arena, cls->methods, cls->n_methods, build_method(b, &source->methods[i]));
+		ARENA_APPEND(arena, cls->methods, cls->n_methods,
+			     build_method(b, &source->methods[i]));
 	ARENA_APPEND(arena, b->all, b->n_all, cls);
 }
 
@@ -242,7 +253,7 @@ const struct model *model_new(const struct unit *unit)
 	struct model *model = arena_alloc(unit->arena, sizeof(*model));
 	model->arena = unit->arena;
 	model->unit = unit;
-	struct builder b = {.model = model};
+	struct builder b = { .model = model };
 	for (size_t i = 0; i < unit->n_classes; i++)
 		build_class(&b, unit->classes[i]);
 	for (size_t i = 0; i < b.n_all; i++)

@@ -20,8 +20,8 @@ enum method_kind {
 
 struct model_param {
 	const char *name;
-	const char *declared;   // "const IOServiceName name"
-	const char *field;      // its field of the message, declared; NULL: none
+	const char *declared; // "const IOServiceName name"
+	const char *field;    // its field of the message, declared; NULL: none
 	enum carry carry;
 	const struct type *type; // of the value: the pointee of an output, the element of an array
 	uint64_t room;           // elements of an array or bytes of a name
@@ -42,8 +42,8 @@ struct model_method {
 	bool is_const, is_localonly, is_oneway;
 	const struct model_param *params;
 	size_t n_params;
-	const char *queue;                   // NULL: the default queue
-	const struct model_method *base;     // OVERRIDE: the first declaration
+	const char *queue;                    // NULL: the default queue
+	const struct model_method *base;      // OVERRIDE: the first declaration
 	const struct model_method *prototype; // CALLBACK, and an override of one
 };
 

@@ -2,10 +2,11 @@
 #include <iig/parse.h>
 
 /*
- * An interface file is C++ to libclang; its attributes are annotations (interfaces/DriverKit/iig.h).
- * Each cursor is either turned into a part of the tree or is an error: nothing is skipped because
- * it is not known. Classes of included files are read the same way, since their methods are
- * inherited; of everything else in an included file only the types that methods use are taken.
+ * An interface file is C++ to libclang; its attributes are annotations
+ * (interfaces/DriverKit/iig.h). Each cursor is either turned into a part of the tree or is an
+ * error: nothing is skipped because it is not known. Classes of included files are read the same
+ * way, since their methods are inherited; of everything else in an included file only the types
+ * that methods use are taken.
  */
 
 #include <clang-c/Index.h>
@@ -46,7 +47,7 @@ static struct location locate(struct parser *p, CXSourceLocation location)
 	unsigned line = 0;
 	clang_getExpansionLocation(location, &file, &line, NULL, NULL);
 	const char *name = file == NULL ? NULL : take(p, clang_getFileName(file));
-	return (struct location){name != NULL ? name : p->unit->file, line};
+	return (struct location){ name != NULL ? name : p->unit->file, line };
 }
 
 static struct location where_of(struct parser *p, CXCursor cursor)
@@ -107,7 +108,7 @@ static void read_record(struct parser *p, struct type *type, CXType source)
 	const char *keyword = kind == CXCursor_UnionDecl ? "union" : "struct";
 	type->name = arena_format(p->unit->arena, "%s %s", keyword, spelling(p, declaration));
 	type->complete = clang_Type_getSizeOf(source) >= 0;
-	struct field_visit visit = {p, type};
+	struct field_visit visit = { p, type };
 	if (type->complete)
 		clang_Type_visitFields(source, visit_field, &visit);
 }
@@ -120,13 +121,13 @@ static bool read_known_typedef(struct type *type, const char *name)
 		unsigned bits;
 		bool is_signed, varies;
 	} known[] = {
-		{"uint8_t", 8, false, false},    {"uint16_t", 16, false, false},
-		{"uint32_t", 32, false, false},  {"uint64_t", 64, false, false},
-		{"int8_t", 8, true, false},      {"int16_t", 16, true, false},
-		{"int32_t", 32, true, false},    {"int64_t", 64, true, false},
-		{"size_t", 64, false, true},     {"ssize_t", 64, true, true},
-		{"uintptr_t", 64, false, true},  {"intptr_t", 64, true, true},
-		{"ptrdiff_t", 64, true, true},
+		{ "uint8_t", 8, false, false },   { "uint16_t", 16, false, false },
+		{ "uint32_t", 32, false, false }, { "uint64_t", 64, false, false },
+		{ "int8_t", 8, true, false },     { "int16_t", 16, true, false },
+		{ "int32_t", 32, true, false },   { "int64_t", 64, true, false },
+		{ "size_t", 64, false, true },    { "ssize_t", 64, true, true },
+		{ "uintptr_t", 64, false, true }, { "intptr_t", 64, true, true },
+		{ "ptrdiff_t", 64, true, true },
 	};
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (strcmp(known[i].name, name) != 0)
@@ -229,7 +230,7 @@ static void read_builtin(struct parser *p, struct type *type, CXType source)
 static void read_enum(struct parser *p, struct type *type, CXType source)
 {
 	CXCursor declaration = clang_getTypeDeclaration(source);
-	struct type under = {0};
+	struct type under = { 0 };
 	read_builtin(p, &under, clang_getCanonicalType(clang_getEnumDeclIntegerType(declaration)));
 	type->kind = TYPE_ENUM;
 	type->name = arena_format(p->unit->arena, "enum %s", spelling(p, declaration));
@@ -290,9 +291,9 @@ static struct method_name read_method_name(struct parser *p, const char *text)
 {
 	const char *colons = strstr(text, "::");
 	if (colons == NULL)
-		return (struct method_name){NULL, text};
-	return (struct method_name){arena_copy(p->unit->arena, text, (size_t)(colons - text)),
-				    colons + 2};
+		return (struct method_name){ NULL, text };
+	return (struct method_name){ arena_copy(p->unit->arena, text, (size_t)(colons - text)),
+				     colons + 2 };
 }
 
 static bool strip_prefix(const char *text, const char *prefix, const char **rest)
@@ -346,7 +347,7 @@ static void read_params(struct parser *p, struct method *method, CXCursor cursor
 			.where = where_of(p, argument),
 			.type = read_type(p, clang_getCursorType(argument), false),
 		};
-		struct param_visit visit = {p, &param};
+		struct param_visit visit = { p, &param };
 		clang_visitChildren(argument, visit_param, &visit);
 		ARENA_APPEND(p->unit->arena, method->params, method->n_params, param);
 	}
@@ -387,15 +388,16 @@ static enum CXChildVisitResult visit_method(CXCursor cursor, CXCursor parent, CX
 	else if (kind == CXCursor_CXXOverrideAttr)
 		visit->method->is_override = true;
 	else if (kind == CXCursor_CXXFinalAttr)
-		unit_error(p->unit, where_of(p, cursor), "method %s: final is not supported: remove it",
-			   visit->method->name);
+		unit_error(p->unit, where_of(p, cursor),
+			   "method %s: final is not supported: remove it", visit->method->name);
 	else if (clang_isAttribute(kind))
 		unknown_attribute(p, cursor, "method");
 	else if (kind == CXCursor_CompoundStmt)
-		unit_error(p->unit, where_of(p, cursor),
-			   "method %s: a body does not belong into an interface: end the declaration "
-			   "with a semicolon and write the code in C",
-			   visit->method->name);
+		unit_error(
+			p->unit, where_of(p, cursor),
+			"method %s: a body does not belong into an interface: end the declaration "
+			"with a semicolon and write the code in C",
+			visit->method->name);
 	return CXChildVisit_Continue;
 }
 
@@ -411,7 +413,8 @@ static void refuse_method_form(struct parser *p, const struct method *method, CX
 		what = "variable arguments: declare every parameter";
 	else if (clang_Type_getCXXRefQualifier(type) != CXRefQualifier_None)
 		what = "a reference qualifier: remove it";
-	else if (clang_getExceptionSpecificationType(type) != CXCursor_ExceptionSpecificationKind_None)
+	else if (clang_getExceptionSpecificationType(type) !=
+		 CXCursor_ExceptionSpecificationKind_None)
 		what = "an exception specification: remove it; nothing throws";
 	else if (clang_CXXMethod_isDefaulted(cursor))
 		what = "= default: remove it";
@@ -438,7 +441,7 @@ static void read_method(struct parser *p, struct class *cls, CXCursor cursor)
 	method.overrides = n_overridden > 0;
 
 	read_params(p, &method, cursor);
-	struct method_visit visit = {p, &method};
+	struct method_visit visit = { p, &method };
 	clang_visitChildren(cursor, visit_method, &visit);
 	refuse_method_form(p, &method, cursor);
 	ARENA_APPEND(p->unit->arena, cls->methods, cls->n_methods, method);
@@ -492,13 +495,15 @@ static void read_base(struct class_visit *visit, CXCursor cursor)
 		unit_error(p->unit, where, "class %s: more than one super class: keep one",
 			   visit->cls->name);
 	if (clang_isVirtualBase(cursor) || clang_getCXXAccessSpecifier(cursor) != CX_CXXPublic)
-		unit_error(p->unit, where, "class %s: the super class must be \"public\", and not virtual",
+		unit_error(p->unit, where,
+			   "class %s: the super class must be \"public\", and not virtual",
 			   visit->cls->name);
 	CXCursor base = clang_getTypeDeclaration(clang_getCursorType(cursor));
 	if (clang_getCursorKind(base) == CXCursor_ClassDecl)
 		visit->cls->super = find_class(p, base);
 	else
-		unit_error(p->unit, where, "class %s: the super class must be a class, declared with "
+		unit_error(p->unit, where,
+			   "class %s: the super class must be a class, declared with "
 			   "\"class\"",
 			   visit->cls->name);
 }
@@ -513,10 +518,11 @@ static void read_class_attribute(struct class_visit *visit, CXCursor cursor)
 	else if (strcmp(text, "protocol") == 0)
 		visit->cls->is_protocol = true;
 	else if (strip_prefix(text, "extends:", &rest))
-		unit_error(p->unit, where_of(p, cursor),
-			   "class %s: EXTENDS(%s) is not supported: declare the methods in %s, or in a "
-			   "class derived from it",
-			   visit->cls->name, rest, rest);
+		unit_error(
+			p->unit, where_of(p, cursor),
+			"class %s: EXTENDS(%s) is not supported: declare the methods in %s, or in a "
+			"class derived from it",
+			visit->cls->name, rest, rest);
 	else if (strcmp(text, "kernel") != 0 && strcmp(text, "native") != 0 &&
 		 strcmp(text, "local") != 0) // these say where Apple's system implements it
 		unknown_attribute(p, cursor, "class");
@@ -553,7 +559,7 @@ static struct class *read_class(struct parser *p, CXCursor cursor)
 	cls->is_main = in_main_file(p, cursor);
 	cls->doc = doc_of(p, cursor);
 	cls->where = where_of(p, cursor);
-	struct class_visit visit = {.p = p, .cls = cls};
+	struct class_visit visit = { .p = p, .cls = cls };
 	clang_visitChildren(cursor, visit_class, &visit);
 	return cls;
 }
@@ -583,7 +589,8 @@ static void read_include(struct parser *p, CXCursor cursor)
 		.kind = ITEM_INCLUDE,
 		.offset = begin,
 		.end = end,
-		.text = arena_format(p->unit->arena, quoted ? "#include \"%s\"" : "#include <%s>", name),
+		.text = arena_format(p->unit->arena, quoted ? "#include \"%s\"" : "#include <%s>",
+				     name),
 	};
 	ARENA_APPEND(p->unit->arena, p->unit->items, p->unit->n_items, item);
 }
@@ -602,17 +609,19 @@ static void read_macro(struct parser *p, CXCursor cursor)
 	ARENA_APPEND(p->unit->arena, p->unit->items, p->unit->n_items, item);
 }
 
-static enum CXChildVisitResult visit_plain_struct(CXCursor cursor, CXCursor parent, CXClientData data)
+static enum CXChildVisitResult visit_plain_struct(CXCursor cursor, CXCursor parent,
+						  CXClientData data)
 {
 	(void)parent;
 	struct parser *p = data;
 	enum CXCursorKind kind = clang_getCursorKind(cursor);
-	if (kind != CXCursor_FieldDecl && kind != CXCursor_StructDecl && kind != CXCursor_UnionDecl &&
-	    kind != CXCursor_EnumDecl && !clang_isAttribute(kind))
-		unit_error(p->unit, where_of(p, cursor),
-			   "\"%s\" in a structure: a structure holds data only; a class is declared "
-			   "with \"class\"",
-			   spelling(p, cursor));
+	if (kind != CXCursor_FieldDecl && kind != CXCursor_StructDecl &&
+	    kind != CXCursor_UnionDecl && kind != CXCursor_EnumDecl && !clang_isAttribute(kind))
+		unit_error(
+			p->unit, where_of(p, cursor),
+			"\"%s\" in a structure: a structure holds data only; a class is declared "
+			"with \"class\"",
+			spelling(p, cursor));
 	return CXChildVisit_Continue;
 }
 
@@ -663,10 +672,11 @@ static void read_enumeration(struct parser *p, CXCursor cursor)
 	const char *brace = memchr(p->source + begin, '{', end - begin);
 	size_t head = brace == NULL ? end - begin : (size_t)(brace - (p->source + begin));
 	if (clang_EnumDecl_isScoped(cursor) || memchr(p->source + begin, ':', head) != NULL)
-		unit_error(p->unit, where_of(p, cursor),
-			   "enum %s: C knows no \"enum class\" and no underlying type: declare a plain "
-			   "enum",
-			   spelling(p, cursor));
+		unit_error(
+			p->unit, where_of(p, cursor),
+			"enum %s: C knows no \"enum class\" and no underlying type: declare a plain "
+			"enum",
+			spelling(p, cursor));
 	read_text(p, cursor);
 }
 
@@ -694,7 +704,7 @@ static void read_main_cursor(struct parser *p, CXCursor cursor)
 		read_text(p, cursor);
 		return;
 	case CXCursor_ClassDecl: {
-		struct item item = {.kind = ITEM_CLASS};
+		struct item item = { .kind = ITEM_CLASS };
 		span(cursor, &item.offset, &item.end);
 		item.cls = read_class(p, cursor);
 		if (item.cls != NULL)
@@ -702,10 +712,11 @@ static void read_main_cursor(struct parser *p, CXCursor cursor)
 		return;
 	}
 	default:
-		unit_error(unit, where_of(p, cursor),
-			   "\"%s\": only classes, typedefs, enumerations, structures and macros may "
-			   "stand in an interface file",
-			   spelling(p, cursor));
+		unit_error(
+			unit, where_of(p, cursor),
+			"\"%s\": only classes, typedefs, enumerations, structures and macros may "
+			"stand in an interface file",
+			spelling(p, cursor));
 		return;
 	}
 }
@@ -742,10 +753,11 @@ static void check_directives(struct parser *p)
 		const char *name = take(p, clang_getTokenSpelling(p->tu, tokens[i + 1]));
 		if (strcmp(name, "include") != 0 && strcmp(name, "define") != 0 &&
 		    strcmp(name, "pragma") != 0)
-			unit_error(p->unit, where,
-				   "#%s: conditions cannot be carried into the generated header: an "
-				   "interface file knows #pragma once, #include and #define",
-				   name);
+			unit_error(
+				p->unit, where,
+				"#%s: conditions cannot be carried into the generated header: an "
+				"interface file knows #pragma once, #include and #define",
+				name);
 	}
 	clang_disposeTokens(p->tu, tokens, count);
 }
@@ -773,22 +785,30 @@ static void report_diagnostics(struct parser *p)
 		if (clang_getDiagnosticSeverity(diagnostic) >= CXDiagnostic_Warning) {
 			const char *text = take(p, clang_getDiagnosticSpelling(diagnostic));
 			bool override = strstr(text, "override") != NULL;
-			unit_error(p->unit, locate(p, clang_getDiagnosticLocation(diagnostic)), "%s%s",
-				   text,
-				   override ? ": declare it exactly as the class above does, or remove "
-					      "\"override\""
-					    : "");
+			unit_error(
+				p->unit, locate(p, clang_getDiagnosticLocation(diagnostic)), "%s%s",
+				text,
+				override
+					? ": declare it exactly as the class above does, or remove "
+					  "\"override\""
+					: "");
 		}
 		clang_disposeDiagnostic(diagnostic);
 	}
 }
 
-static CXTranslationUnit open_unit(struct unit *unit, CXIndex index, const char *const *include_dirs,
-				   size_t n_include_dirs)
+static CXTranslationUnit open_unit(struct unit *unit, CXIndex index,
+				   const char *const *include_dirs, size_t n_include_dirs)
 {
 	static const char *const fixed[] = {
-		"-xc++", "-std=c++17", "-D__IIG=1", "-fblocks", "-Wno-pragma-once-outside-header",
-		"-Wno-pragma-system-header-outside-header", "-resource-dir", IIG_RESOURCE_DIR,
+		"-xc++",
+		"-std=c++17",
+		"-D__IIG=1",
+		"-fblocks",
+		"-Wno-pragma-once-outside-header",
+		"-Wno-pragma-system-header-outside-header",
+		"-resource-dir",
+		IIG_RESOURCE_DIR,
 	};
 	const char **args = NULL;
 	size_t n_args = 0;
@@ -813,7 +833,8 @@ static int by_offset(const void *a, const void *b)
 bool parse(struct unit *unit, const char *const *include_dirs, size_t n_include_dirs)
 {
 	CXIndex index = clang_createIndex(0, 0);
-	struct parser p = {.unit = unit, .tu = open_unit(unit, index, include_dirs, n_include_dirs)};
+	struct parser p = { .unit = unit,
+			    .tu = open_unit(unit, index, include_dirs, n_include_dirs) };
 	bool opened = p.tu != NULL;
 	if (opened) {
 		p.main_file = clang_getFile(p.tu, unit->file);

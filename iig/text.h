@@ -29,12 +29,15 @@ void text_emit(struct text *text, const char *pattern, const struct text_field *
 
 /* EMIT(out, "$cls$_retain", {"cls", name}, …) */
 #define EMIT(text, pattern, ...) \
-	text_emit((text), (pattern), (const struct text_field[]){__VA_ARGS__, {NULL, NULL}})
+	text_emit((text), (pattern), (const struct text_field[]){ __VA_ARGS__, { NULL, NULL } })
 
-/* Append head, the items separated by commas, and tail; lines are broken between items and
- * aligned behind the head, or indented by 8 where that leaves too little room. `eol` ends each
- * broken line ("" or " \\" within a macro). */
+/*
+ * A call or a declaration: lead, head, the items separated by commas, and tail. Where it is longer
+ * than a line it is broken as clang-format would: behind the lead (a result type, or "x ="),
+ * between items and aligned behind the head, or behind the head and indented.
+ */
 struct text_list {
+	const char *lead; // NULL: none
 	const char *head;
 	const char *const *items;
 	size_t n_items;
@@ -42,7 +45,7 @@ struct text_list {
 };
 void text_add_list(struct text *text, const struct text_list *list);
 
-/* The same for a macro: #define HEAD ITEMS, with escaped line ends where it does not fit. */
+/* The same for a macro: head and items, with escaped line ends where they do not fit. */
 void text_add_macro(struct text *text, const struct text_list *list);
 
 /* Append a comment of the source, its lines re-indented by `indent`. NULL: nothing. */

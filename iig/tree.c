@@ -70,10 +70,11 @@ const char *type_declare(struct arena *arena, const struct type *type, const cha
 {
 	const char *constant = type->is_const ? "const " : "";
 	if (type->name != NULL)
-		return arena_format(arena, "%s%s%s%s", constant, type->name, *name == '\0' ? "" : " ",
-				    name);
+		return arena_format(arena, "%s%s%s%s", constant, type->name,
+				    *name == '\0' ? "" : " ", name);
 	if (type->kind == TYPE_POINTER)
-		return type_declare(arena, type->inner, arena_format(arena, "*%s%s", constant, name));
+		return type_declare(arena, type->inner,
+				    arena_format(arena, "*%s%s", constant, name));
 	if (type->kind == TYPE_ARRAY)
 		return type_declare(arena, type->inner,
 				    arena_format(arena, "%s[%" PRIu64 "]", name, type->count));

@@ -41,7 +41,7 @@ struct type {
 	bool is_status; // kern_return_t or a typedef of it
 	bool varies;    // an integer whose size depends on the architecture
 	bool is_signed;
-	unsigned bits;           // integers, enumerations and floats
+	unsigned bits;            // integers, enumerations and floats
 	const struct type *inner; // pointee or element; NULL for pointers inside records
 	uint64_t count;           // elements of an array
 	const struct class *cls;
@@ -50,7 +50,8 @@ struct type {
 	size_t n_fields;
 };
 
-/* TYPE(Class::Method). `method` is NULL without the attribute, `cls` where only Method was given. */
+/* TYPE(Class::Method). `method` is NULL without the attribute, `cls` where only Method was given.
+ */
 struct method_name {
 	const char *cls;
 	const char *method;
@@ -79,13 +80,14 @@ struct method {
 	const char *queue; // QUEUENAME, or NULL
 };
 
-struct class {
+struct class
+{
 	const char *name;
 	const char *doc;
 	struct location where;
 	const struct class *super; // NULL for the root, or while only declared
 	bool is_complete;
-	bool is_main; // defined in the file being compiled
+	bool is_main;       // defined in the file being compiled
 	bool is_named_here; // declared in it, at least
 	bool is_serializable, is_protocol;
 	struct method *methods;

@@ -4,6 +4,7 @@
 
 #include <objects/invoke.h>
 
+#include <base/log.h>
 #include <base/reason.h>
 
 static _Atomic(object_router_fn) current_router;
@@ -46,4 +47,14 @@ kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
 		return nobody_implements(super, shape);
 	method->invoke(self, msg);
 	return kIOReturnSuccess;
+}
+
+kern_return_t OSMethodRefuse(const struct OSMethodShape *shape, kern_return_t status,
+			     const char *parameter)
+{
+	refuse(status, "%s::%s: %s %s", shape->class_name, shape->name, parameter,
+	       status == kIOReturnOverrun ? "is longer than its room" : "is missing");
+	if ((shape->flags & kOSMethodOneway) != 0)
+		log_error("%s", reason_last());
+	return status;
 }

@@ -54,6 +54,9 @@ void wire_reader_give_fds(struct wire_reader *r, const int *fds, unsigned n_fds)
 void wire_reader_undo(struct wire_reader *r);
 void wire_reader_deinit(struct wire_reader *r);
 
+/* Generated code of drivers calls what follows. */
+#pragma GCC visibility push(default)
+
 /* Each returns 0 or the sticky error. Integers take 8 bytes whatever their type; one above `max` is
  * -EBADMSG on decode. A body that outgrows WIRE_BODY_MAX is -EMSGSIZE. */
 int wire_put_u64(struct wire_writer *w, uint64_t value);
@@ -68,4 +71,7 @@ int wire_get_string(struct wire_reader *r, char *text, size_t room); // NUL-term
 int wire_get_object(struct wire_reader *r, const OSMetaClass *meta,
 		    OSObject **object);          // returned, or NULL
 int wire_get_fd(struct wire_reader *r, int *fd); // consumed by the caller
+
+#pragma GCC visibility pop
+
 int wire_reader_finish(struct wire_reader *r);

@@ -137,4 +137,9 @@ kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
 typedef struct OSAction OSAction;
 kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape, const void *msg);
 
+/* Refuse a call because of one of its parameters (NULL, or longer than its room): records the
+ * reason, and logs it where a void method has nobody to tell. Returns `status`. */
+kern_return_t OSMethodRefuse(const struct OSMethodShape *shape, kern_return_t status,
+			     const char *parameter);
+
 #pragma GCC visibility pop

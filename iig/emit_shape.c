@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <iig/source.h>
+
+#include <inttypes.h>
+#include <string.h>
+
+/*
+ * The shape of a method, with its encode and decode. A decoder leaves giving back what it took,
+ * when something behind it is wrong, to the reader, which remembers it (wire/codec.h).
+ */
+
+/* ---- encode and decode ---- */
+
+static unsigned count_params(const struct model_method *method, bool out)
+{
+	unsigned count = 0;
+	for (size_t i = 0; i < method->n_params; i++)
+		count += param_is_out(&method->params[i]) == out;
+	return count;
+}
+
+/* The unsigned type by which a signed one travels. */
+static const char *wire_type(struct source *s, const struct type *type)
+{
+	return arena_format(s->arena, "uint%u_t", type->bits);
+}
+
+static void put_integer(struct source *s, const struct type *type, const char *value)
+{
+	if (type->kind != TYPE_BOOL && type->is_signed)
+		value = arena_format(s->arena, "(%s)%s", wire_type(s, type), value);
+	EMIT(s->out, "wire_put_u64(w, $value$);\n", { "value", value });
+}
+
+static const char *integer_from_wire(struct source *s, const struct type *type)
+{
+	s->helpers |= HELPER_GET_INTEGER;
+	if (type->kind == TYPE_BOOL)
+		return "get_integer(r, 1) != 0";
+	struct type plain = *type;
+	plain.is_const = false;
+	const char *name = type_spelling(s->arena, &plain);
+	const char *get = arena_format(s->arena, "get_integer(r, UINT%u_MAX)", type->bits);
+	if (!type->is_signed && type->bits == 64)
+		return get;
+	return arena_format(s->arena, "(%s)%s", name, get);
+}
+
+static void put_array(struct source *s, const struct model_param *param)
+{
+	s->helpers |= HELPER_CODEC_H;
+	EMIT(s->out,
+	     "\tif (m->$name$Count > $room$)\n"
+	     "\t\treturn w->error = -EOVERFLOW;\n"
+	     "\twire_put_u64(w, m->$name$Count);\n"
+	     "\tfor (uint32_t i = 0; i < m->$name$Count; i++)\n\t\t",
+	     { "name", param->name }, { "room", source_number(s, param->room) });
+	const char *value = arena_format(s->arena, "m->%s[i]", param->name);
+	if (param->carry == CARRY_FD_ARRAY)
+		EMIT(s->out, "wire_put_fd(w, $value$);\n", { "value", value });
+	else
+		put_integer(s, param->type, value);
+}
+
+static void put_param(struct source *s, const struct model_param *param)
+{
+	const struct text_field fields[] = { { "name", param->name }, { NULL, NULL } };
+	switch (param->carry) {
+	case CARRY_INTEGER:
+	case CARRY_INTEGER_OUT:
+		text_add(s->out, "\t");
+		put_integer(s, param->type, arena_format(s->arena, "m->%s", param->name));
+		return;
+	case CARRY_OBJECT:
+	case CARRY_OBJECT_OUT:
+		text_emit(s->out, "\twire_put_object(w, (const OSObject *)m->$name$);\n", fields);
+		return;
+	case CARRY_NAME:
+		text_emit(s->out, "\twire_put_string(w, m->$name$, sizeof(m->$name$));\n", fields);
+		return;
+	case CARRY_FD:
+	case CARRY_FD_OUT:
+		text_emit(s->out, "\twire_put_fd(w, m->$name$);\n", fields);
+		return;
+	case CARRY_ARRAY:
+	case CARRY_FD_ARRAY:
+		put_array(s, param);
+		return;
+	case CARRY_COUNT: // travels before its array
+	case CARRY_AS_IS:
+		return;
+	}
+}
+
+static void use_class(struct source *s, const char *cls)
+{
+	const struct class *known = unit_class(s->model->unit, cls);
+	if (known->is_complete)
+		return;
+	for (size_t i = 0; i < s->n_extern_classes; i++)
+		if (strcmp(s->extern_classes[i], cls) == 0)
+			return;
+	ARENA_APPEND(s->arena, s->extern_classes, s->n_extern_classes, cls);
+}
+
+static void get_object(struct source *s, const struct model_param *param)
+{
+	s->helpers |= HELPER_GET_OBJECT;
+	const char *cls = param->type->inner->cls->name;
+	use_class(s, cls);
+	EMIT(s->out, "\tm->$name$ = ($cls$ *)get_object(r, &g$cls$MetaClass);\n",
+	     { "name", param->name }, { "cls", cls });
+}
+
+static void get_array(struct source *s, const struct model_param *param)
+{
+	bool fds = param->carry == CARRY_FD_ARRAY;
+	s->helpers |= HELPER_GET_INTEGER | (fds ? HELPER_GET_FD : 0U);
+	EMIT(s->out,
+	     "\tm->$name$Count = (uint32_t)get_integer(r, $room$);\n"
+	     "\tfor (uint32_t i = 0; i < $room$; i++)\n"
+	     "\t\tm->$name$[i] = i < m->$name$Count ? $get$ : $none$;\n",
+	     { "name", param->name }, { "room", source_number(s, param->room) },
+	     { "get", fds ? "get_fd(r)" : integer_from_wire(s, param->type) },
+	     { "none", fds                              ? "-1"
+		       : param->type->kind == TYPE_BOOL ? "false"
+							: "0" });
+}
+
+static void get_param(struct source *s, const struct model_param *param)
+{
+	const struct text_field fields[] = { { "name", param->name }, { NULL, NULL } };
+	switch (param->carry) {
+	case CARRY_INTEGER:
+	case CARRY_INTEGER_OUT:
+		EMIT(s->out, "\tm->$name$ = $value$;\n", { "name", param->name },
+		     { "value", integer_from_wire(s, param->type) });
+		return;
+	case CARRY_OBJECT:
+	case CARRY_OBJECT_OUT:
+		get_object(s, param);
+		return;
+	case CARRY_NAME:
+		text_emit(s->out, "\twire_get_string(r, m->$name$, sizeof(m->$name$));\n", fields);
+		return;
+	case CARRY_FD:
+	case CARRY_FD_OUT:
+		s->helpers |= HELPER_GET_FD;
+		text_emit(s->out, "\tm->$name$ = get_fd(r);\n", fields);
+		return;
+	case CARRY_ARRAY:
+	case CARRY_FD_ARRAY:
+		get_array(s, param);
+		return;
+	case CARRY_COUNT:
+	case CARRY_AS_IS:
+		return;
+	}
+}
+
+static void emit_put(struct source *s, const struct model_method *method, bool out)
+{
+	EMIT(s->out,
+	     "static int $full$_put_$what$(struct wire_writer *w, const void *msg)\n"
+	     "{\n"
+	     "\tconst struct $full$_Msg *m = msg;\n",
+	     { "full", method->full }, { "what", out ? "reply" : "request" });
+	for (size_t i = 0; i < method->n_params; i++)
+		if (param_is_out(&method->params[i]) == out)
+			put_param(s, &method->params[i]);
+	text_add(s->out, "\treturn w->error;\n}\n\n");
+}
+
+static void emit_get(struct source *s, const struct model_method *method, bool out)
+{
+	EMIT(s->out,
+	     "static int $full$_get_$what$(struct wire_reader *r, void *msg)\n"
+	     "{\n"
+	     "\tstruct $full$_Msg *m = msg;\n",
+	     { "full", method->full }, { "what", out ? "reply" : "request" });
+	for (size_t i = 0; i < method->n_params; i++) {
+		if (param_is_out(&method->params[i]) != out)
+			continue;
+		get_param(s, &method->params[i]);
+	}
+	text_add(s->out, "\treturn r->error;\n}\n\n");
+}
+
+/* ---- shapes ---- */
+
+static const char *shape_flags(const struct model_method *method)
+{
+	const struct model_method *as = model_message(method);
+	if (as->is_localonly)
+		return "kOSMethodLocalOnly";
+	if (as->kind == METHOD_PROTOTYPE)
+		return "kOSMethodOneway | kOSMethodTarget";
+	return as->is_oneway ? "kOSMethodOneway" : "0";
+}
+
+static size_t emit_objects(struct source *s, const struct model_method *method)
+{
+	const struct model_method *message = model_message(method);
+	const char **items = NULL;
+	size_t n_items = 0;
+	for (size_t i = 0; i < message->n_params; i++)
+		if (message->params[i].is_object)
+			ARENA_APPEND(
+				s->arena, items, n_items,
+				(const char *)arena_format(s->arena, "offsetof(struct %s_Msg, %s)",
+							   message->full, message->params[i].name));
+	if (n_items > 0) {
+		EMIT(s->out, "static const uint16_t $full$_objects[] = {\n",
+		     { "full", method->full });
+		for (size_t i = 0; i < n_items; i++)
+			EMIT(s->out, "\t$item$,\n", { "item", items[i] });
+		text_add(s->out, "};\n\n");
+	}
+	return n_items;
+}
+
+/* A callback's shape has no codec: what travels is the prototype's message, up to its action. */
+static void emit_codec_fields(struct source *s, const struct model_method *method)
+{
+	static const char *const sides[] = { "request", "reply" };
+	for (unsigned out = 0; out < 2; out++) {
+		bool any = count_params(method, out) > 0;
+		if (!any)
+			s->helpers |= HELPER_PUT_NOTHING | HELPER_GET_NOTHING;
+		const char *name = arena_format(s->arena, "%s_", method->full);
+		EMIT(s->out, "\t.put_$side$ = $put$,\n\t.get_$side$ = $get$,\n",
+		     { "side", sides[out] },
+		     { "put",
+		       any ? arena_format(s->arena, "%sput_%s", name, sides[out]) : "put_nothing" },
+		     { "get", any ? arena_format(s->arena, "%sget_%s", name, sides[out])
+				  : "get_nothing" });
+	}
+}
+
+void emit_shape(struct source *s, const struct model_method *method)
+{
+	bool travels = !method->is_localonly && method->kind != METHOD_CALLBACK;
+	for (unsigned out = 0; travels && out < 2; out++) {
+		if (count_params(method, out) == 0)
+			continue;
+		emit_put(s, method, out);
+		emit_get(s, method, out);
+	}
+	size_t n_objects = emit_objects(s, method);
+	EMIT(s->out,
+	     "/* $canonical$ */\n"
+	     "const struct OSMethodShape $full$_Shape = {\n"
+	     "\t.id = $full$_ID,\n"
+	     "\t.class_name = \"$cls$\",\n"
+	     "\t.name = \"$name$\",\n"
+	     "\t.flags = $flags$,\n"
+	     "\t.msg_size = sizeof(struct $message$_Msg),\n",
+	     { "canonical", method->canonical }, { "full", method->full }, { "cls", method->cls },
+	     { "name", method->name }, { "flags", shape_flags(method) },
+	     { "message", model_message(method)->full });
+	if (n_objects > 0)
+		EMIT(s->out, "\t.n_objects = $n$,\n\t.objects = $full$_objects,\n",
+		     { "n", source_number(s, n_objects) }, { "full", method->full });
+	if (travels) {
+		s->helpers |= HELPER_CODEC_H;
+		emit_codec_fields(s, method);
+	}
+	text_add(s->out, "};\n\n");
+}

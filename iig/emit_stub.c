@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <iig/source.h>
+
+#include <string.h>
+
+/*
+ * Stubs: pack the arguments into the method's message, make the call, hand out the results.
+ */
+
+/* The statement that gives up with `status`. */
+static const char *give_up(struct source *s, const struct model_method *method, const char *status)
+{
+	if (method->returns_status)
+		return arena_format(s->arena, "return %s;", status);
+	switch (method->result_type->kind) {
+	case TYPE_VOID:
+		return "return;";
+	case TYPE_BOOL:
+		return "return false;";
+	case TYPE_POINTER:
+		return "return NULL;";
+	case TYPE_RECORD:
+		return arena_format(s->arena, "return (%s){ 0 };", method->result);
+	default:
+		return "return 0;";
+	}
+}
+
+/* "if (CONDITION)" refuse with a reason that names the parameter. */
+static void emit_refusal(struct source *s, const struct model_method *method, const char *condition,
+			 const char *status, const char *param)
+{
+	const char *const items[] = {
+		arena_format(s->arena, "&%s_Shape", model_shape(method)->full),
+		status,
+		arena_format(s->arena, "\"%s\"", param),
+	};
+	struct text_list call = {
+		.lead = method->returns_status ? "\t\treturn " : NULL,
+		.head = method->returns_status ? "OSMethodRefuse(" : "\t\tOSMethodRefuse(",
+		.items = items,
+		.n_items = 3,
+		.tail = ");\n",
+	};
+	EMIT(s->out, "\tif ($condition$)$brace$\n", { "condition", condition },
+	     { "brace", method->returns_status ? "" : " {" });
+	text_add_list(s->out, &call);
+	if (!method->returns_status)
+		EMIT(s->out, "\t\t$fail$\n\t}\n", { "fail", give_up(s, method, "ret") });
+}
+
+static void emit_stub_checks(struct source *s, const struct model_method *method, enum stub stub)
+{
+	struct arena *arena = s->arena;
+	if (stub == STUB_SUPER) // the others ask an object or an action, which refuse themselves
+		emit_refusal(s, method, "self == NULL", "kIOReturnBadArgument", "self");
+	for (size_t i = 0; i < method->n_params; i++) {
+		const struct model_param *param = &method->params[i];
+		if (param->carry != CARRY_ARRAY && param->carry != CARRY_FD_ARRAY)
+			continue;
+		const char *name = param->name, *count = method->params[i + 1].name;
+		const char *room = source_number(s, param->room);
+		emit_refusal(s, method, arena_format(arena, "%s > %s", count, room),
+			     "kIOReturnOverrun", name);
+		emit_refusal(s, method, arena_format(arena, "%s == NULL && %s > 0", name, count),
+			     "kIOReturnBadArgument", name);
+	}
+}
+
+static bool by_value(const struct model_param *param)
+{
+	return param->carry == CARRY_AS_IS || param->carry == CARRY_INTEGER ||
+	       param->carry == CARRY_OBJECT || param->carry == CARRY_COUNT ||
+	       param->carry == CARRY_FD;
+}
+
+/* Outputs that need another start than zero. */
+static const char *initializer(struct source *s, const struct model_param *param)
+{
+	if (param->carry == CARRY_FD_OUT)
+		return arena_format(s->arena, ".%s = -1", param->name);
+	return by_value(param) ? arena_format(s->arena, ".%s = %s", param->name, param->name)
+			       : NULL;
+}
+
+static void emit_stub_message(struct source *s, const struct model_method *method)
+{
+	const struct model_method *message = model_message(method);
+	const char **items = NULL;
+	size_t n_items = 0;
+	for (size_t i = 0; i < method->n_params; i++) {
+		struct model_param param = method->params[i];
+		const char *item = initializer(s, &param);
+		if (item == NULL)
+			continue;
+		/* The message's names are the first declaration's. */
+		param.name = message->params[i].name;
+		if (by_value(&param))
+			item = arena_format(s->arena, ".%s = %s", param.name,
+					    method->params[i].name);
+		ARENA_APPEND(s->arena, items, n_items, item);
+	}
+	EMIT(s->out, "\tstruct $message$_Msg msg = {", { "message", message->full });
+	if (n_items <= 1)
+		EMIT(s->out, " $item$ };\n", { "item", n_items == 0 ? "0" : items[0] });
+	else {
+		text_add(s->out, "\n");
+		for (size_t i = 0; i < n_items; i++)
+			EMIT(s->out, "\t\t$item$,\n", { "item", items[i] });
+		text_add(s->out, "\t};\n");
+	}
+}
+
+static void emit_name_copy(struct source *s, const struct model_method *method, const char *field,
+			   const char *name, bool first)
+{
+	const char *const items[] = {
+		arena_format(s->arena, "&%s_Shape", model_shape(method)->full),
+		name,
+		arena_format(s->arena, "\"%s\"", name),
+		arena_format(s->arena, "msg.%s", field),
+		arena_format(s->arena, "sizeof(msg.%s)", field),
+	};
+	s->helpers |= HELPER_FILL_NAME | HELPER_STRING_H;
+	text_add_list(s->out, &(struct text_list){
+				      .lead = first ? "\tkern_return_t ret = " : "\tret = ",
+				      .head = "fill_name(",
+				      .items = items,
+				      .n_items = 5,
+				      .tail = ");\n",
+			      });
+	EMIT(s->out, "\tif (ret != kIOReturnSuccess)\n\t\t$fail$\n",
+	     { "fail", give_up(s, method, "ret") });
+}
+
+/* Names and arrays. Returns whether `ret` was declared for them. */
+static bool emit_stub_copies(struct source *s, const struct model_method *method)
+{
+	const struct model_method *message = model_message(method);
+	bool declared = false;
+	for (size_t i = 0; i < method->n_params; i++) {
+		const struct model_param *param = &method->params[i];
+		const char *field = message->params[i].name;
+		if (param->carry == CARRY_NAME) {
+			emit_name_copy(s, method, field, param->name, !declared);
+			declared = true;
+		} else if (param->carry == CARRY_ARRAY || param->carry == CARRY_FD_ARRAY) {
+			s->helpers |= HELPER_STRING_H;
+			EMIT(s->out,
+			     "\tif ($count$ > 0)\n"
+			     "\t\tmemcpy(msg.$field$, $name$, $count$ * sizeof(msg.$field$[0]));\n",
+			     { "field", field }, { "name", param->name },
+			     { "count", method->params[i + 1].name });
+		}
+	}
+	return declared;
+}
+
+static void emit_stub_outputs(struct source *s, const struct model_method *method)
+{
+	const struct model_method *message = model_message(method);
+	for (size_t i = 0; i < method->n_params; i++) {
+		const struct model_param *param = &method->params[i];
+		const char *field = message->params[i].name;
+		if (param->carry == CARRY_INTEGER_OUT)
+			EMIT(s->out, "\tif ($name$ != NULL)\n\t\t*$name$ = msg.$field$;\n",
+			     { "name", param->name }, { "field", field });
+		else if (param->carry == CARRY_OBJECT_OUT)
+			EMIT(s->out,
+			     "\tif (msg.ret == kIOReturnSuccess && $name$ != NULL)\n"
+			     "\t\t*$name$ = msg.$field$;\n"
+			     "\telse if (msg.ret == kIOReturnSuccess)\n"
+			     "\t\tOSObjectRelease(msg.$field$);\n",
+			     { "name", param->name }, { "field", field });
+		else if (param->carry == CARRY_FD_OUT) {
+			s->helpers |= HELPER_DROP_FD;
+			EMIT(s->out,
+			     "\tif (msg.ret == kIOReturnSuccess && $name$ != NULL)\n"
+			     "\t\t*$name$ = msg.$field$;\n"
+			     "\telse if (msg.ret == kIOReturnSuccess)\n"
+			     "\t\tdrop_fd(msg.$field$);\n",
+			     { "name", param->name }, { "field", field });
+		}
+	}
+}
+
+/* The call itself, its result going to `lead` ("\tret = "), if not NULL. */
+static void emit_invocation(struct source *s, const struct model_class *cls,
+			    const struct model_method *method, enum stub stub, const char *lead)
+{
+	static const char *const functions[] = {
+		[STUB_INVOKE] = "OSObjectInvoke(",
+		[STUB_SUPER] = "OSObjectInvokeSuper(",
+		[STUB_ACTION] = "OSActionInvoke(",
+	};
+	const char *to = upcast(s->arena, cls->name, ROOT_CLASS, false);
+	if (method->is_const) // the object itself may change: its class decides
+		to = "(" ROOT_CLASS " *)(uintptr_t)self";
+	const char **items = NULL;
+	size_t n_items = 0;
+	if (stub == STUB_SUPER)
+		ARENA_APPEND(s->arena, items, n_items,
+			     (const char *)arena_format(s->arena, "&g%sMetaClass", cls->super));
+	ARENA_APPEND(s->arena, items, n_items, stub == STUB_ACTION ? method->params[0].name : to);
+	ARENA_APPEND(s->arena, items, n_items,
+		     (const char *)arena_format(s->arena, "&%s_Shape", model_shape(method)->full));
+	ARENA_APPEND(s->arena, items, n_items, "&msg");
+	text_add_list(s->out,
+		      &(struct text_list){
+			      .lead = lead,
+			      .head = arena_format(s->arena, "%s%s", lead == NULL ? "\t" : "",
+						   functions[stub]),
+			      .items = items,
+			      .n_items = n_items,
+			      .tail = ");\n",
+		      });
+}
+
+static void emit_stub_call(struct source *s, const struct model_class *cls,
+			   const struct model_method *method, enum stub stub, bool ret_is_declared)
+{
+	if (method->result_type->kind == TYPE_VOID) {
+		emit_invocation(s, cls, method, stub, NULL);
+		return;
+	}
+	emit_invocation(s, cls, method, stub,
+			ret_is_declared ? "\tret = " : "\tkern_return_t ret = ");
+	EMIT(s->out, "\tif (ret != kIOReturnSuccess)\n\t\t$fail$\n",
+	     { "fail", give_up(s, method, "ret") });
+	emit_stub_outputs(s, method);
+	text_add(s->out, "\treturn msg.ret;\n");
+}
+
+void emit_stub(struct source *s, const struct model_class *cls, const struct model_method *method,
+	       enum stub stub)
+{
+	emit_signature(s->out, s->arena,
+		       &(struct signature){
+			       .prefix = "",
+			       .cls = cls->name,
+			       .name = stub == STUB_SUPER ? arena_format(s->arena, "%s_super_%s",
+									 cls->name, method->name)
+							  : method->full,
+			       .method = method,
+			       .tail = "\n{\n",
+		       });
+	if (stub == STUB_ACTION)
+		text_add(s->out, "\t(void)self;\n");
+	emit_stub_checks(s, method, stub);
+	emit_stub_message(s, method);
+	bool ret_is_declared = emit_stub_copies(s, method);
+	emit_stub_call(s, cls, method, stub, ret_is_declared);
+	text_add(s->out, "}\n\n");
+}
+
+void emit_create_action(struct source *s, const struct model_class *cls,
+			const struct model_method *method)
+{
+	emit_create_action_signature(s->out, s->arena, "", cls->name, method->name, ")\n{\n");
+	const char *const arguments[] = {
+		upcast(s->arena, cls->name, ROOT_CLASS, false),
+		arena_format(s->arena, "%s_ID", method->full),
+		arena_format(s->arena, "%s_ID", method->prototype->full),
+		"referenceSize",
+		"action",
+	};
+	text_add_list(s->out, &(struct text_list){
+				      .head = "\treturn OSAction_Create(",
+				      .items = arguments,
+				      .n_items = 5,
+				      .tail = ");\n}\n\n",
+			      });
+}
