@@ -162,6 +162,30 @@ static void check_param(struct unit *unit, const struct method *method, size_t i
 		check_protocol_object(unit, method, param);
 }
 
+/* What one message may carry (wire/codec.h). */
+#define OBJECTS_MAX 16
+#define FDS_MAX     16
+
+static void check_message(struct unit *unit, const struct method *method)
+{
+	uint64_t n_objects[2] = { 0 }, n_fds[2] = { 0 }; // in, out
+	for (size_t i = 0; i < method->n_params; i++) {
+		enum carry carry;
+		if (carry_param(unit->arena, method, i, &carry) != NULL)
+			continue;
+		bool out = carry_is_out(carry);
+		n_objects[out] += carry == CARRY_OBJECT || carry == CARRY_OBJECT_OUT;
+		n_fds[out] += carry == CARRY_FD || carry == CARRY_FD_OUT;
+		n_fds[out] += carry == CARRY_FD_ARRAY ? method->params[i].type->count : 0;
+	}
+	for (unsigned out = 0; out < 2; out++)
+		if (n_objects[out] > OBJECTS_MAX || n_fds[out] > FDS_MAX)
+			unit_error(unit, method->where,
+				   "method %s: a message carries at most %d objects and %d "
+				   "descriptors: split the method",
+				   method->name, OBJECTS_MAX, FDS_MAX);
+}
+
 static void check_result(struct unit *unit, const struct method *method)
 {
 	const struct type *result = method->result;
@@ -367,6 +391,7 @@ static void check_method(struct unit *unit, const struct method *method)
 	} else if (!method->overrides) {
 		for (size_t i = 0; i < method->n_params; i++)
 			check_param(unit, method, i);
+		check_message(unit, method);
 		check_result(unit, method);
 		check_dispatch(unit, method);
 	}

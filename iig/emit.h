@@ -11,6 +11,9 @@ void emit_header(struct text *out, const struct model *model);
 /* `header` is the name by which the source includes the header, brackets or quotes included. */
 void emit_source(struct text *out, const struct model *model, const char *header);
 
+/* The lines that every generated file begins with. */
+void emit_origin(struct text *out, const struct model *model);
+
 /* "kern_return_t Class_Method(Class *self, …)" + tail. `prefix` goes before the result. */
 struct signature {
 	const char *prefix;

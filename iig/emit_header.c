@@ -15,7 +15,7 @@ struct header {
 	const struct model *model;
 };
 
-/* ---- files and names ---- */
+/* ---- the file ---- */
 
 static const char *base_name(const char *path)
 {

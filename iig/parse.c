@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <iig/parse.h>
+#include <iig/parser.h>
 
 /*
  * An interface file is C++ to libclang; its attributes are annotations
@@ -9,21 +9,11 @@
  * that methods use are taken.
  */
 
-#include <clang-c/Index.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct parser {
-	struct unit *unit;
-	CXTranslationUnit tu;
-	CXFile main_file;
-	const char *source; // borrowed from the translation unit
-	size_t source_size;
-};
-
-static const char *take(struct parser *p, CXString string)
+const char *parser_take(struct parser *p, CXString string)
 {
 	const char *text = clang_getCString(string);
 	const char *copy = text == NULL ? NULL : arena_copy(p->unit->arena, text, strlen(text));
@@ -31,28 +21,28 @@ static const char *take(struct parser *p, CXString string)
 	return copy;
 }
 
-static const char *spelling(struct parser *p, CXCursor cursor)
+const char *parser_spelling(struct parser *p, CXCursor cursor)
 {
-	return take(p, clang_getCursorSpelling(cursor));
+	return parser_take(p, clang_getCursorSpelling(cursor));
 }
 
 static const char *doc_of(struct parser *p, CXCursor cursor)
 {
-	return take(p, clang_Cursor_getRawCommentText(cursor));
+	return parser_take(p, clang_Cursor_getRawCommentText(cursor));
 }
 
-static struct location locate(struct parser *p, CXSourceLocation location)
+struct location parser_locate(struct parser *p, CXSourceLocation location)
 {
 	CXFile file = NULL;
 	unsigned line = 0;
 	clang_getExpansionLocation(location, &file, &line, NULL, NULL);
-	const char *name = file == NULL ? NULL : take(p, clang_getFileName(file));
+	const char *name = file == NULL ? NULL : parser_take(p, clang_getFileName(file));
 	return (struct location){ name != NULL ? name : p->unit->file, line };
 }
 
-static struct location where_of(struct parser *p, CXCursor cursor)
+struct location parser_where(struct parser *p, CXCursor cursor)
 {
-	return locate(p, clang_getCursorLocation(cursor));
+	return parser_locate(p, clang_getCursorLocation(cursor));
 }
 
 static bool in_main_file(struct parser *p, CXCursor cursor)
@@ -60,228 +50,6 @@ static bool in_main_file(struct parser *p, CXCursor cursor)
 	CXFile file = NULL;
 	clang_getExpansionLocation(clang_getCursorLocation(cursor), &file, NULL, NULL, NULL);
 	return file != NULL && clang_File_isEqual(file, p->main_file);
-}
-
-/* ---- types ---- */
-
-static const struct type *read_type(struct parser *p, CXType source, bool in_record);
-
-static struct class *find_class(struct parser *p, CXCursor declaration)
-{
-	struct unit *unit = p->unit;
-	const char *name = spelling(p, declaration);
-	for (size_t i = 0; i < unit->n_classes; i++)
-		if (strcmp(unit->classes[i]->name, name) == 0)
-			return unit->classes[i];
-	struct class *cls = arena_alloc(unit->arena, sizeof(*cls));
-	cls->name = name;
-	cls->where = where_of(p, declaration);
-	ARENA_APPEND(unit->arena, unit->classes, unit->n_classes, cls);
-	return cls;
-}
-
-struct field_visit {
-	struct parser *p;
-	struct type *record;
-};
-
-static enum CXVisitorResult visit_field(CXCursor cursor, CXClientData data)
-{
-	struct field_visit *visit = data;
-	const struct type *type = read_type(visit->p, clang_getCursorType(cursor), true);
-	ARENA_APPEND(visit->p->unit->arena, visit->record->fields, visit->record->n_fields, type);
-	return CXVisit_Continue;
-}
-
-static void read_record(struct parser *p, struct type *type, CXType source)
-{
-	CXCursor declaration = clang_getTypeDeclaration(source);
-	enum CXCursorKind kind = clang_getCursorKind(declaration);
-	if (kind == CXCursor_ClassDecl) {
-		type->kind = TYPE_OBJECT;
-		type->cls = find_class(p, declaration);
-		type->name = type->cls->name;
-		return;
-	}
-	type->kind = kind == CXCursor_StructDecl || kind == CXCursor_UnionDecl ? TYPE_RECORD
-									       : TYPE_OTHER;
-	const char *keyword = kind == CXCursor_UnionDecl ? "union" : "struct";
-	type->name = arena_format(p->unit->arena, "%s %s", keyword, spelling(p, declaration));
-	type->complete = clang_Type_getSizeOf(source) >= 0;
-	struct field_visit visit = { p, type };
-	if (type->complete)
-		clang_Type_visitFields(source, visit_field, &visit);
-}
-
-/* Names whose meaning is fixed, whatever they are a typedef of. */
-static bool read_known_typedef(struct type *type, const char *name)
-{
-	static const struct {
-		const char *name;
-		unsigned bits;
-		bool is_signed, varies;
-	} known[] = {
-		{ "uint8_t", 8, false, false },   { "uint16_t", 16, false, false },
-		{ "uint32_t", 32, false, false }, { "uint64_t", 64, false, false },
-		{ "int8_t", 8, true, false },     { "int16_t", 16, true, false },
-		{ "int32_t", 32, true, false },   { "int64_t", 64, true, false },
-		{ "size_t", 64, false, true },    { "ssize_t", 64, true, true },
-		{ "uintptr_t", 64, false, true }, { "intptr_t", 64, true, true },
-		{ "ptrdiff_t", 64, true, true },
-	};
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcmp(known[i].name, name) != 0)
-			continue;
-		type->kind = TYPE_INTEGER;
-		type->bits = known[i].bits;
-		type->is_signed = known[i].is_signed;
-		type->varies = known[i].varies;
-		return true;
-	}
-	return false;
-}
-
-static void read_typedef(struct parser *p, struct type *type, CXType source, bool in_record)
-{
-	const char *name = take(p, clang_getTypedefName(source));
-	bool is_const = type->is_const;
-	if (!read_known_typedef(type, name)) {
-		CXCursor declaration = clang_getTypeDeclaration(source);
-		CXType under = clang_getTypedefDeclUnderlyingType(declaration);
-		*type = *read_type(p, under, in_record);
-		type->is_const |= is_const;
-	}
-	type->name = name;
-	type->is_fd |= strcmp(name, "dext_fd_t") == 0;
-	type->is_status |= strcmp(name, "kern_return_t") == 0;
-}
-
-static void read_integer(struct type *type, const char *name, CXType source, bool is_signed)
-{
-	type->kind = TYPE_INTEGER;
-	type->name = name;
-	type->bits = (unsigned)(8 * clang_Type_getSizeOf(source));
-	type->is_signed = is_signed;
-	type->varies = source.kind == CXType_Long || source.kind == CXType_ULong;
-}
-
-static void read_builtin(struct parser *p, struct type *type, CXType source)
-{
-	CXType plain = clang_getCanonicalType(source);
-	const char *name = take(p, clang_getTypeSpelling(plain));
-	if (strncmp(name, "const ", 6) == 0)
-		name += 6;
-	switch (source.kind) {
-	case CXType_Void:
-		type->kind = TYPE_VOID;
-		type->name = name;
-		return;
-	case CXType_Bool:
-		type->kind = TYPE_BOOL;
-		type->name = name;
-		type->bits = 8;
-		return;
-	case CXType_Char_S:
-	case CXType_SChar:
-	case CXType_Short:
-	case CXType_Int:
-	case CXType_Long:
-	case CXType_LongLong:
-		read_integer(type, name, source, true);
-		return;
-	case CXType_Char_U:
-	case CXType_UChar:
-	case CXType_UShort:
-	case CXType_UInt:
-	case CXType_ULong:
-	case CXType_ULongLong:
-		read_integer(type, name, source, false);
-		return;
-	case CXType_Float:
-	case CXType_Double:
-	case CXType_LongDouble:
-	case CXType_Half:
-	case CXType_Float16:
-	case CXType_Float128:
-		type->kind = TYPE_FLOAT;
-		type->name = name;
-		type->bits = (unsigned)(8 * clang_Type_getSizeOf(source));
-		return;
-	case CXType_FunctionProto:
-	case CXType_FunctionNoProto:
-		type->kind = TYPE_FUNCTION;
-		return;
-	case CXType_LValueReference:
-	case CXType_RValueReference:
-		type->kind = TYPE_REFERENCE;
-		type->name = name;
-		return;
-	case CXType_BlockPointer:
-		type->kind = TYPE_BLOCK;
-		type->name = name;
-		return;
-	default:
-		type->kind = TYPE_OTHER;
-		type->name = name;
-		return;
-	}
-}
-
-static void read_enum(struct parser *p, struct type *type, CXType source)
-{
-	CXCursor declaration = clang_getTypeDeclaration(source);
-	struct type under = { 0 };
-	read_builtin(p, &under, clang_getCanonicalType(clang_getEnumDeclIntegerType(declaration)));
-	type->kind = TYPE_ENUM;
-	type->name = arena_format(p->unit->arena, "enum %s", spelling(p, declaration));
-	type->bits = under.bits;
-	type->is_signed = under.is_signed;
-}
-
-static const struct type *read_type(struct parser *p, CXType source, bool in_record)
-{
-	struct type *type = arena_alloc(p->unit->arena, sizeof(*type));
-	type->is_const = clang_isConstQualifiedType(source);
-	if (clang_isVolatileQualifiedType(source) || clang_isRestrictQualifiedType(source)) {
-		type->kind = TYPE_OTHER;
-		type->name = take(p, clang_getTypeSpelling(source));
-		return type;
-	}
-	switch (source.kind) {
-	case CXType_Elaborated:
-		*type = *read_type(p, clang_Type_getNamedType(source), in_record);
-		type->is_const |= clang_isConstQualifiedType(source);
-		break;
-	case CXType_Unexposed: // a type in parentheses, as in a pointer to a function
-		if (clang_getCanonicalType(source).kind == CXType_FunctionProto)
-			type->kind = TYPE_FUNCTION;
-		else
-			read_builtin(p, type, source);
-		break;
-	case CXType_Typedef:
-		read_typedef(p, type, source, in_record);
-		break;
-	case CXType_Pointer:
-		type->kind = TYPE_POINTER;
-		if (!in_record) // a record may lead back to itself
-			type->inner = read_type(p, clang_getPointeeType(source), false);
-		break;
-	case CXType_ConstantArray:
-		type->kind = TYPE_ARRAY;
-		type->inner = read_type(p, clang_getArrayElementType(source), in_record);
-		type->count = (uint64_t)clang_getArraySize(source);
-		break;
-	case CXType_Record:
-		read_record(p, type, source);
-		break;
-	case CXType_Enum:
-		read_enum(p, type, source);
-		break;
-	default:
-		read_builtin(p, type, source);
-		break;
-	}
-	return type;
 }
 
 /* ---- methods ---- */
@@ -307,8 +75,8 @@ static bool strip_prefix(const char *text, const char *prefix, const char **rest
 
 static void unknown_attribute(struct parser *p, CXCursor cursor, const char *what)
 {
-	const char *text = spelling(p, cursor);
-	unit_error(p->unit, where_of(p, cursor),
+	const char *text = parser_spelling(p, cursor);
+	unit_error(p->unit, parser_where(p, cursor),
 		   "%s: unknown attribute %s%s%s: remove it; the attributes are those of "
 		   "<DriverKit/iig.h>",
 		   what, *text == '\0' ? "" : "\"", text, *text == '\0' ? "" : "\"");
@@ -326,7 +94,7 @@ static enum CXChildVisitResult visit_param(CXCursor cursor, CXCursor parent, CXC
 	enum CXCursorKind kind = clang_getCursorKind(cursor);
 	if (!clang_isAttribute(kind))
 		return CXChildVisit_Continue; // names of types, default arguments
-	const char *text = kind == CXCursor_AnnotateAttr ? spelling(visit->p, cursor) : "";
+	const char *text = kind == CXCursor_AnnotateAttr ? parser_spelling(visit->p, cursor) : "";
 	const char *rest;
 	if (strcmp(text, "target") == 0)
 		visit->param->is_target = true;
@@ -343,9 +111,9 @@ static void read_params(struct parser *p, struct method *method, CXCursor cursor
 	for (int i = 0; i < count; i++) {
 		CXCursor argument = clang_Cursor_getArgument(cursor, (unsigned)i);
 		struct param param = {
-			.name = spelling(p, argument),
-			.where = where_of(p, argument),
-			.type = read_type(p, clang_getCursorType(argument), false),
+			.name = parser_spelling(p, argument),
+			.where = parser_where(p, argument),
+			.type = parser_type(p, clang_getCursorType(argument)),
 		};
 		struct param_visit visit = { p, &param };
 		clang_visitChildren(argument, visit_param, &visit);
@@ -361,7 +129,7 @@ struct method_visit {
 static void read_method_attribute(struct method_visit *visit, CXCursor cursor)
 {
 	struct method *method = visit->method;
-	const char *text = spelling(visit->p, cursor);
+	const char *text = parser_spelling(visit->p, cursor);
 	const char *rest;
 	if (strcmp(text, "local") == 0)
 		method->is_local = true;
@@ -388,13 +156,13 @@ static enum CXChildVisitResult visit_method(CXCursor cursor, CXCursor parent, CX
 	else if (kind == CXCursor_CXXOverrideAttr)
 		visit->method->is_override = true;
 	else if (kind == CXCursor_CXXFinalAttr)
-		unit_error(p->unit, where_of(p, cursor),
+		unit_error(p->unit, parser_where(p, cursor),
 			   "method %s: final is not supported: remove it", visit->method->name);
 	else if (clang_isAttribute(kind))
 		unknown_attribute(p, cursor, "method");
 	else if (kind == CXCursor_CompoundStmt)
 		unit_error(
-			p->unit, where_of(p, cursor),
+			p->unit, parser_where(p, cursor),
 			"method %s: a body does not belong into an interface: end the declaration "
 			"with a semicolon and write the code in C",
 			visit->method->name);
@@ -425,11 +193,11 @@ static void refuse_method_form(struct parser *p, const struct method *method, CX
 static void read_method(struct parser *p, struct class *cls, CXCursor cursor)
 {
 	struct method method = {
-		.name = spelling(p, cursor),
+		.name = parser_spelling(p, cursor),
 		.doc = doc_of(p, cursor),
-		.where = where_of(p, cursor),
+		.where = parser_where(p, cursor),
 		.cls = cls,
-		.result = read_type(p, clang_getCursorResultType(cursor), false),
+		.result = parser_type(p, clang_getCursorResultType(cursor)),
 		.is_virtual = clang_CXXMethod_isVirtual(cursor),
 		.is_static = clang_CXXMethod_isStatic(cursor),
 		.is_const = clang_CXXMethod_isConst(cursor),
@@ -490,7 +258,7 @@ struct class_visit {
 static void read_base(struct class_visit *visit, CXCursor cursor)
 {
 	struct parser *p = visit->p;
-	struct location where = where_of(p, cursor);
+	struct location where = parser_where(p, cursor);
 	if (visit->n_bases++ > 0)
 		unit_error(p->unit, where, "class %s: more than one super class: keep one",
 			   visit->cls->name);
@@ -500,7 +268,7 @@ static void read_base(struct class_visit *visit, CXCursor cursor)
 			   visit->cls->name);
 	CXCursor base = clang_getTypeDeclaration(clang_getCursorType(cursor));
 	if (clang_getCursorKind(base) == CXCursor_ClassDecl)
-		visit->cls->super = find_class(p, base);
+		visit->cls->super = parser_class(p, base);
 	else
 		unit_error(p->unit, where,
 			   "class %s: the super class must be a class, declared with "
@@ -511,7 +279,7 @@ static void read_base(struct class_visit *visit, CXCursor cursor)
 static void read_class_attribute(struct class_visit *visit, CXCursor cursor)
 {
 	struct parser *p = visit->p;
-	const char *text = spelling(p, cursor);
+	const char *text = parser_spelling(p, cursor);
 	const char *rest;
 	if (strcmp(text, "serializable") == 0)
 		visit->cls->is_serializable = true;
@@ -519,7 +287,7 @@ static void read_class_attribute(struct class_visit *visit, CXCursor cursor)
 		visit->cls->is_protocol = true;
 	else if (strip_prefix(text, "extends:", &rest))
 		unit_error(
-			p->unit, where_of(p, cursor),
+			p->unit, parser_where(p, cursor),
 			"class %s: EXTENDS(%s) is not supported: declare the methods in %s, or in a "
 			"class derived from it",
 			visit->cls->name, rest, rest);
@@ -543,22 +311,22 @@ static enum CXChildVisitResult visit_class(CXCursor cursor, CXCursor parent, CXC
 	else if (clang_isAttribute(kind))
 		unknown_attribute(p, cursor, "class");
 	else if (kind != CXCursor_CXXAccessSpecifier)
-		unit_error(p->unit, where_of(p, cursor), "class %s, \"%s\": %s", visit->cls->name,
-			   spelling(p, cursor), class_member_fix(kind));
+		unit_error(p->unit, parser_where(p, cursor), "class %s, \"%s\": %s",
+			   visit->cls->name, parser_spelling(p, cursor), class_member_fix(kind));
 	return CXChildVisit_Continue;
 }
 
 /* Returns the class if this cursor defines it. */
 static struct class *read_class(struct parser *p, CXCursor cursor)
 {
-	struct class *cls = find_class(p, cursor);
+	struct class *cls = parser_class(p, cursor);
 	cls->is_named_here |= in_main_file(p, cursor);
 	if (!clang_isCursorDefinition(cursor))
 		return NULL;
 	cls->is_complete = true;
 	cls->is_main = in_main_file(p, cursor);
 	cls->doc = doc_of(p, cursor);
-	cls->where = where_of(p, cursor);
+	cls->where = parser_where(p, cursor);
 	struct class_visit visit = { .p = p, .cls = cls };
 	clang_visitChildren(cursor, visit_class, &visit);
 	return cls;
@@ -578,7 +346,7 @@ static void read_include(struct parser *p, CXCursor cursor)
 {
 	unsigned begin, end;
 	span(cursor, &begin, &end);
-	const char *name = spelling(p, cursor);
+	const char *name = parser_spelling(p, cursor);
 	size_t size = strlen(name);
 	if (strcmp(name, "DriverKit/iig.h") == 0)
 		return;
@@ -618,17 +386,17 @@ static enum CXChildVisitResult visit_plain_struct(CXCursor cursor, CXCursor pare
 	if (kind != CXCursor_FieldDecl && kind != CXCursor_StructDecl &&
 	    kind != CXCursor_UnionDecl && kind != CXCursor_EnumDecl && !clang_isAttribute(kind))
 		unit_error(
-			p->unit, where_of(p, cursor),
+			p->unit, parser_where(p, cursor),
 			"\"%s\" in a structure: a structure holds data only; a class is declared "
 			"with \"class\"",
-			spelling(p, cursor));
+			parser_spelling(p, cursor));
 	return CXChildVisit_Continue;
 }
 
 static const char *read_tag(struct parser *p, CXCursor cursor)
 {
 	enum CXCursorKind kind = clang_getCursorKind(cursor);
-	const char *name = spelling(p, cursor);
+	const char *name = parser_spelling(p, cursor);
 	if (kind == CXCursor_TypedefDecl || clang_Cursor_isAnonymous(cursor) || *name == '\0')
 		return NULL;
 	const char *keyword = kind == CXCursor_EnumDecl    ? "enum"
@@ -673,10 +441,10 @@ static void read_enumeration(struct parser *p, CXCursor cursor)
 	size_t head = brace == NULL ? end - begin : (size_t)(brace - (p->source + begin));
 	if (clang_EnumDecl_isScoped(cursor) || memchr(p->source + begin, ':', head) != NULL)
 		unit_error(
-			p->unit, where_of(p, cursor),
+			p->unit, parser_where(p, cursor),
 			"enum %s: C knows no \"enum class\" and no underlying type: declare a plain "
 			"enum",
-			spelling(p, cursor));
+			parser_spelling(p, cursor));
 	read_text(p, cursor);
 }
 
@@ -713,10 +481,10 @@ static void read_main_cursor(struct parser *p, CXCursor cursor)
 	}
 	default:
 		unit_error(
-			unit, where_of(p, cursor),
+			unit, parser_where(p, cursor),
 			"\"%s\": only classes, typedefs, enumerations, structures and macros may "
 			"stand in an interface file",
-			spelling(p, cursor));
+			parser_spelling(p, cursor));
 		return;
 	}
 }
@@ -743,14 +511,14 @@ static void check_directives(struct parser *p)
 	clang_tokenize(p->tu, clang_getRange(begin, end), &tokens, &count);
 	unsigned last_line = 0;
 	for (unsigned i = 0; i < count; i++) {
-		struct location where = locate(p, clang_getTokenLocation(p->tu, tokens[i]));
+		struct location where = parser_locate(p, clang_getTokenLocation(p->tu, tokens[i]));
 		bool starts_line = where.line != last_line;
 		last_line = where.line;
 		if (!starts_line || i + 1 == count)
 			continue;
-		if (strcmp(take(p, clang_getTokenSpelling(p->tu, tokens[i])), "#") != 0)
+		if (strcmp(parser_take(p, clang_getTokenSpelling(p->tu, tokens[i])), "#") != 0)
 			continue;
-		const char *name = take(p, clang_getTokenSpelling(p->tu, tokens[i + 1]));
+		const char *name = parser_take(p, clang_getTokenSpelling(p->tu, tokens[i + 1]));
 		if (strcmp(name, "include") != 0 && strcmp(name, "define") != 0 &&
 		    strcmp(name, "pragma") != 0)
 			unit_error(
@@ -764,6 +532,23 @@ static void check_directives(struct parser *p)
 
 /* ---- the translation unit ---- */
 
+/* The licence that the file's first lines name, which is that of the generated files too. */
+static const char *read_license(struct parser *p)
+{
+	static const char mark[] = "SPDX-License-Identifier: ";
+	const char *text = p->source;
+	for (unsigned line = 0; line < 3; line++) {
+		size_t size = strcspn(text, "\n");
+		const char *at = memmem(text, size, mark, sizeof(mark) - 1);
+		if (at != NULL) {
+			at += sizeof(mark) - 1;
+			return arena_copy(p->unit->arena, at, strcspn(at, " \t\r\n*"));
+		}
+		text += size + (text[size] == '\n');
+	}
+	return NULL;
+}
+
 static void visit_inclusion(CXFile file, CXSourceLocation *stack, unsigned depth, CXClientData data)
 {
 	(void)stack;
@@ -772,7 +557,7 @@ static void visit_inclusion(CXFile file, CXSourceLocation *stack, unsigned depth
 	CXSourceLocation start = clang_getLocation(p->tu, file, 1, 1);
 	if (clang_Location_isInSystemHeader(start))
 		return;
-	const char *name = take(p, clang_getFileName(file));
+	const char *name = parser_take(p, clang_getFileName(file));
 	ARENA_APPEND(p->unit->arena, p->unit->dependencies, p->unit->n_dependencies, name);
 }
 
@@ -783,11 +568,11 @@ static void report_diagnostics(struct parser *p)
 	for (unsigned i = 0; i < count; i++) {
 		CXDiagnostic diagnostic = clang_getDiagnostic(p->tu, i);
 		if (clang_getDiagnosticSeverity(diagnostic) >= CXDiagnostic_Warning) {
-			const char *text = take(p, clang_getDiagnosticSpelling(diagnostic));
+			const char *text = parser_take(p, clang_getDiagnosticSpelling(diagnostic));
 			bool override = strstr(text, "override") != NULL;
 			unit_error(
-				p->unit, locate(p, clang_getDiagnosticLocation(diagnostic)), "%s%s",
-				text,
+				p->unit, parser_locate(p, clang_getDiagnosticLocation(diagnostic)),
+				"%s%s", text,
 				override
 					? ": declare it exactly as the class above does, or remove "
 					  "\"override\""
@@ -846,6 +631,7 @@ bool parse(struct unit *unit, const char *const *include_dirs, size_t n_include_
 		clang_getInclusions(p.tu, visit_inclusion, &p);
 	}
 	if (opened && unit->n_errors == 0) {
+		unit->license = read_license(&p);
 		check_directives(&p);
 		clang_visitChildren(clang_getTranslationUnitCursor(p.tu), visit_top, &p);
 		if (unit->n_items > 0)

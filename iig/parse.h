@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The first phase: source text to tree, with libclang. The only file that knows libclang. */
+/* The first phase: source text to tree, with libclang. */
 
 #include <iig/tree.h>
 

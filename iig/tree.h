@@ -109,6 +109,7 @@ struct item {
 struct unit {
 	struct arena *arena;
 	const char *file;
+	const char *license; // its SPDX expression, or NULL
 	struct item *items;
 	size_t n_items;
 	struct class **classes; // of all files, in the order they were met
