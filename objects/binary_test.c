@@ -207,9 +207,9 @@ START_TEST(number_of_nodes_is_bounded_both_ways)
 	OSArray_setObject(array, AS_OBJECT(kOSBooleanTrue));
 	buffer.size = 0;
 	ck_assert_int_eq(binary_put(&buffer, AS_OBJECT(array)), -EMSGSIZE);
-	buffer.size = 8 * (BINARY_NODES_MAX + 1);
-	memcpy(buffer.data + 8 * BINARY_NODES_MAX, buffer.data + 8, 8);
-	memcpy(buffer.data + 4, &(uint32_t){ BINARY_NODES_MAX }, 4);
+	buffer.size = 8 * BINARY_NODES_MAX; // the largest again, and one more
+	ck_assert_int_eq(binary_put(&buffer, AS_OBJECT(kOSBooleanTrue)), 0);
+	memcpy(buffer.data + 4, &(uint32_t){BINARY_NODES_MAX}, 4);
 	ck_assert_int_eq(try(buffer.data, buffer.size), -EBADMSG);
 	OSObjectRelease(array);
 	binary_buffer_deinit(&buffer);
