@@ -41,7 +41,7 @@ struct urb {
 	struct usb_transfer *transfer;
 	struct list link; // usb_backend.pending, in order of submission; or .spare
 	bool discarded;
-	__extension__ struct usbdevfs_urb kernel; // ends in an array of isochronous packets, empty
+	struct usbdevfs_urb *kernel; // what the kernel is given: behind this node, in its allocation
 };
 
 struct usb_backend {
@@ -103,11 +103,11 @@ static int reap(struct usb_backend *backend)
 	void *reaped = NULL;
 	if (ioctl(backend->fd, USBDEVFS_REAPURBNDELAY, &reaped) < 0)
 		return -errno;
-	struct urb *urb = container_of((struct usbdevfs_urb *)reaped, struct urb, kernel);
-	uint32_t actual = urb->kernel.actual_length > 0 ? (uint32_t)urb->kernel.actual_length : 0;
+	struct urb *urb = ((struct usbdevfs_urb *)reaped)->usercontext;
+	uint32_t actual = urb->kernel->actual_length > 0 ? (uint32_t)urb->kernel->actual_length : 0;
 	if (actual > urb->transfer->length)
 		actual = urb->transfer->length;
-	finish(backend, urb, from_urb_status(backend, urb->kernel.status), actual);
+	finish(backend, urb, from_urb_status(backend, urb->kernel->status), actual);
 	return 0;
 }
 
@@ -289,10 +289,14 @@ static int refuse_submit(int error, uint32_t length)
 
 static struct urb *take_urb(struct usb_backend *backend)
 {
-	if (list_empty(&backend->spare))
-		return malloc(sizeof(struct urb));
-	struct urb *urb = container_of(backend->spare.next, struct urb, link);
-	list_remove(&urb->link);
+	if (!list_empty(&backend->spare)) {
+		struct urb *spare = container_of(backend->spare.next, struct urb, link);
+		list_remove(&spare->link);
+		return spare;
+	}
+	struct urb *urb = malloc(sizeof(*urb) + sizeof(*urb->kernel));
+	if (urb != NULL)
+		urb->kernel = (void *)(urb + 1);
 	return urb;
 }
 
@@ -305,16 +309,17 @@ static int usbfs_submit(struct usb_backend *backend, struct usb_transfer *transf
 	struct urb *urb = take_urb(backend);
 	if (urb == NULL)
 		return -ENOMEM;
-	*urb = (struct urb){
-		.kernel = {.type = transfer->type == kIOUSBEndpointTypeInterrupt
-					   ? USBDEVFS_URB_TYPE_INTERRUPT
-					   : USBDEVFS_URB_TYPE_BULK,
-			   .endpoint = transfer->endpoint,
-			   .buffer = transfer->data,
-			   .buffer_length = (int)transfer->length},
-		.transfer = transfer,
+	urb->transfer = transfer;
+	urb->discarded = false;
+	*urb->kernel = (struct usbdevfs_urb){
+		.type = transfer->type == kIOUSBEndpointTypeInterrupt ? USBDEVFS_URB_TYPE_INTERRUPT
+								      : USBDEVFS_URB_TYPE_BULK,
+		.endpoint = transfer->endpoint,
+		.buffer = transfer->data,
+		.buffer_length = (int)transfer->length,
+		.usercontext = urb,
 	};
-	if (ioctl(backend->fd, USBDEVFS_SUBMITURB, &urb->kernel) < 0) {
+	if (ioctl(backend->fd, USBDEVFS_SUBMITURB, urb->kernel) < 0) {
 		int error = errno;
 		list_append(&backend->spare, &urb->link);
 		return refuse_submit(error, transfer->length);
@@ -339,7 +344,7 @@ static void usbfs_cancel(struct usb_backend *backend, struct usb_transfer *trans
 	if (backend->lost || urb->discarded)
 		return;
 	urb->discarded = true;
-	if (ioctl(backend->fd, USBDEVFS_DISCARDURB, &urb->kernel) == 0 || errno != EINVAL)
+	if (ioctl(backend->fd, USBDEVFS_DISCARDURB, urb->kernel) == 0 || errno != EINVAL)
 		return; // its reap follows, or the loss of the device
 	/* The kernel does not have it: it is ready to be reaped, or it was dropped. */
 	if (reap_all(backend, UINT32_MAX) == 0 && is_pending(backend, urb))
