@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A driver may complete one call several times, and does not say which time is the last, so a call
+ * is remembered after its first completion: the last ANSWERED_MAX of those completed once, and,
+ * until the connection ends, those completed more often.
+ *
+ * The number of a call is its place in the connection's table and a serial number, so that a late
+ * completion never reaches a later call in the same place. The completion that tells of a dead
+ * driver is allocated with the call: it cannot fail.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/log.h>
+#include <base/reason.h>
+#include <client/async.h>
+#include <client/port.h>
+
+#define ANSWERED_MAX 1024U
+#define PLACE_BITS   16
+#define CALLS_MAX    (1U << PLACE_BITS)
+
+struct completion {
+	struct delivery delivery;
+	struct async_call *call; // a reference
+	struct ring_event event;
+};
+
+struct async_call {
+	_Atomic uint32_t refs;
+	_Atomic bool refused;
+	struct list link; // connection.answered
+	uint64_t number;
+	struct IONotificationPort *port; // a reference
+	uint64_t callback, refcon;
+	uint32_t n_completions;    // connection.lock; counts to 2
+	struct completion *at_end; // owned, until the connection's end delivers it
+};
+
+/* --- life --- */
+
+static void call_unref(struct async_call *call)
+{
+	if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	object_unref(&call->port->object);
+	completion_free(call->at_end);
+	free(call);
+}
+
+static struct async_call *call_ref(struct async_call *call)
+{
+	atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
+	return call;
+}
+
+static uint32_t place_of(uint64_t number)
+{
+	return (uint32_t)(number & (CALLS_MAX - 1));
+}
+
+static struct async_call *find(struct connection *c, uint64_t number)
+{
+	uint32_t place = place_of(number);
+	struct async_call *call = place < c->room_calls ? c->calls[place] : NULL;
+	return call != NULL && call->number == number ? call : NULL;
+}
+
+static void forget(struct connection *c, struct async_call *call)
+{
+	if (call->n_completions == 1) {
+		list_remove(&call->link);
+		c->n_answered--;
+	}
+	c->calls[place_of(call->number)] = NULL;
+	c->n_calls--;
+	call_unref(call);
+}
+
+static bool grow(struct connection *c)
+{
+	uint32_t room = c->room_calls == 0 ? 16 : c->room_calls * 2;
+	if (room > CALLS_MAX)
+		return false;
+	struct async_call **grown = realloc(c->calls, room * sizeof(struct async_call *));
+	if (grown == NULL)
+		return false;
+	for (uint32_t i = c->room_calls; i < room; i++)
+		grown[i] = NULL;
+	c->calls = grown;
+	c->room_calls = room;
+	return true;
+}
+
+/* --- begin --- */
+
+static struct async_call *call_new(struct IONotificationPort *port, uint64_t callback,
+				   uint64_t refcon)
+{
+	struct async_call *call = calloc(1, sizeof(*call));
+	if (call == NULL)
+		return NULL;
+	call->at_end = completion_new();
+	if (call->at_end == NULL) {
+		free(call);
+		return NULL;
+	}
+	atomic_init(&call->refs, 1);
+	list_init(&call->link);
+	object_ref(&port->object);
+	call->port = port;
+	call->callback = callback;
+	call->refcon = refcon;
+	return call;
+}
+
+/* With the lock held: give it a place. */
+static kern_return_t enter(struct connection *c, struct async_call *call)
+{
+	if (c->ended)
+		return refuse(kIOReturnOffline, "the connection has ended");
+	if (c->n_calls == c->room_calls && !grow(c))
+		return refuse(kIOReturnNoResources,
+			      "%u asynchronous calls are under way on this connection", c->n_calls);
+	uint32_t place = c->last_serial % c->room_calls;
+	while (c->calls[place] != NULL)
+		place = (place + 1) % c->room_calls;
+	call->number = (uint64_t)++c->last_serial << PLACE_BITS | place;
+	c->calls[place] = call;
+	c->n_calls++;
+	return kIOReturnSuccess;
+}
+
+kern_return_t async_begin(struct connection *c, struct IONotificationPort *port, uint64_t callback,
+			  uint64_t refcon, uint64_t *number)
+{
+	struct async_call *call = call_new(port, callback, refcon);
+	if (call == NULL)
+		return refuse(kIOReturnNoMemory, "out of memory");
+	pthread_mutex_lock(&c->lock);
+	kern_return_t status = enter(c, call);
+	if (status == kIOReturnSuccess)
+		*number = call->number;
+	pthread_mutex_unlock(&c->lock);
+	if (status != kIOReturnSuccess)
+		call_unref(call);
+	return status;
+}
+
+void async_refused(struct connection *c, uint64_t number)
+{
+	pthread_mutex_lock(&c->lock);
+	struct async_call *call = find(c, number);
+	if (call != NULL) {
+		atomic_store(&call->refused, true);
+		forget(c, call);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- completion --- */
+
+static void call_back(const struct async_call *call, const struct ring_event *event)
+{
+	void *refcon = (void *)(uintptr_t)call->refcon;
+	uintptr_t callback = (uintptr_t)call->callback;
+	void *args[RING_SCALARS];
+	for (uint32_t i = 0; i < event->n_scalars; i++)
+		args[i] = (void *)(uintptr_t)event->scalars[i];
+	switch (event->n_scalars) {
+	case 0:
+		((IOAsyncCallback0)callback)(refcon, event->status);
+		break;
+	case 1:
+		((IOAsyncCallback1)callback)(refcon, event->status, args[0]);
+		break;
+	case 2:
+		((IOAsyncCallback2)callback)(refcon, event->status, args[0], args[1]);
+		break;
+	default:
+		((IOAsyncCallback)callback)(refcon, event->status, args, event->n_scalars);
+		break;
+	}
+}
+
+static void run(struct delivery *delivery, bool wanted)
+{
+	struct completion *completion = container_of(delivery, struct completion, delivery);
+	if (wanted && !atomic_load(&completion->call->refused) && completion->call->callback != 0)
+		call_back(completion->call, &completion->event);
+	completion_free(completion);
+}
+
+struct completion *completion_new(void)
+{
+	struct completion *completion = calloc(1, sizeof(*completion));
+	if (completion != NULL)
+		completion->delivery.run = run;
+	return completion;
+}
+
+void completion_free(struct completion *completion)
+{
+	if (completion == NULL)
+		return;
+	if (completion->call != NULL)
+		call_unref(completion->call);
+	free(completion);
+}
+
+struct ring_event *completion_event(struct completion *completion)
+{
+	return &completion->event;
+}
+
+static void deliver(struct async_call *call, struct completion *completion)
+{
+	completion->call = call_ref(call);
+	if (!port_deliver(call->port, &completion->delivery))
+		completion_free(completion);
+}
+
+/* Count the completion; a call that may be forgotten makes room for this one. */
+static void note_completion(struct connection *c, struct async_call *call)
+{
+	if (call->n_completions == 1) {
+		list_remove(&call->link);
+		c->n_answered--;
+		call->n_completions = 2;
+	} else if (call->n_completions == 0) {
+		list_append(&c->answered, &call->link);
+		c->n_answered++;
+		call->n_completions = 1;
+	}
+	if (c->n_answered > ANSWERED_MAX)
+		forget(c, container_of(c->answered.next, struct async_call, link));
+}
+
+void async_completed(struct connection *c, struct completion *completion)
+{
+	struct async_call *call = find(c, completion->event.async);
+	if (call == NULL) {
+		log_warn("a completion was dropped: its call was refused, or was answered %u "
+			 "calls ago",
+			 ANSWERED_MAX);
+		completion_free(completion);
+		return;
+	}
+	deliver(call, completion);
+	note_completion(c, call);
+}
+
+void async_abort_all(struct connection *c)
+{
+	for (uint32_t i = 0; i < c->room_calls; i++) {
+		struct async_call *call = c->calls[i];
+		if (call == NULL)
+			continue;
+		if (call->n_completions == 0) {
+			struct completion *completion = call->at_end;
+			call->at_end = NULL;
+			completion->event = (struct ring_event){ .status = kIOReturnAborted };
+			deliver(call, completion);
+		}
+		forget(c, call);
+	}
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * External methods: arguments are checked here too, so that a mistake is named in the application's
+ * own terms and costs the driver nothing.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include <base/reason.h>
+#include <client/async.h>
+#include <client/connection.h>
+#include <client/port.h>
+#include <opendext/client.h>
+
+/* What the caller of a method passed. */
+struct arguments {
+	const uint64_t *input;
+	uint32_t n_input;
+	const void *input_struct;
+	size_t input_size;
+	uint64_t *output;
+	uint32_t *n_output; // may be NULL: none
+	void *output_struct;
+	size_t *output_size; // may be NULL: none
+};
+
+/* --- submit --- */
+
+/* The call was answered, by the driver or by the end of the connection. */
+static kern_return_t answered(const struct ring_reply *reply)
+{
+	if (reply->status == kIOReturnSuccess)
+		return kIOReturnSuccess;
+	if (reply->reason[0] != '\0')
+		reason_set(reply->reason);
+	else
+		refuse(reply->status, "the driver gave no reason");
+	return reply->status;
+}
+
+static kern_return_t give_up(struct connection *c)
+{
+	ring_abort(c->memory_fd, kIOReturnIPCError, "the connection's shared memory is corrupt");
+	return refuse(kIOReturnIPCError, "the driver sent a malformed reply: the connection ends");
+}
+
+kern_return_t connection_call(struct connection *c, struct ring_request *request,
+			      struct ring_reply *reply)
+{
+	uint32_t timeout_ms = dext_call_timeout_get();
+	int ret = ring_client_call(c->ring, request, reply, timeout_ms);
+	switch (ret) {
+	case 0:
+		return answered(reply);
+	case -ETIMEDOUT:
+		return refuse(kIOReturnTimeout,
+			      "the driver did not answer within %u ms; it may still do what was "
+			      "asked. OPENDEXT_CALL_TIMEOUT_MS sets the limit",
+			      timeout_ms);
+	case -EAGAIN:
+		return refuse(kIOReturnNoResources,
+			      "all %u calls that a connection carries at once were under way for "
+			      "%u ms",
+			      RING_SLOTS, timeout_ms);
+	case -ECONNRESET:
+		return refuse(kIOReturnOffline, "the connection has ended: %s", reply->reason);
+	case -EBADMSG:
+		return give_up(c);
+	default:
+		return refuse(return_from_errno(ret), "the call failed: %s", strerror(-ret));
+	}
+}
+
+/* --- arguments --- */
+
+static kern_return_t check_input(const struct arguments *a)
+{
+	if (a->n_input > RING_SCALARS)
+		return refuse(kIOReturnBadArgument, "%u input scalars: at most %u", a->n_input,
+			      RING_SCALARS);
+	if (a->input_size > RING_BLOCK)
+		return refuse(kIOReturnMessageTooLarge,
+			      "an input structure of %zu bytes: at most %u", a->input_size,
+			      RING_BLOCK);
+	if ((a->n_input > 0 && a->input == NULL) || (a->input_size > 0 && a->input_struct == NULL))
+		return refuse(kIOReturnBadArgument, "an input is NULL, but its size is not 0");
+	return kIOReturnSuccess;
+}
+
+static kern_return_t check_output(const struct arguments *a)
+{
+	uint32_t n_output = a->n_output != NULL ? *a->n_output : 0;
+	size_t size = a->output_size != NULL ? *a->output_size : 0;
+	if (n_output > RING_SCALARS)
+		return refuse(kIOReturnBadArgument, "room for %u output scalars: at most %u",
+			      n_output, RING_SCALARS);
+	if (size > RING_BLOCK)
+		return refuse(kIOReturnMessageTooLarge,
+			      "room for an output structure of %zu bytes: at most %u", size,
+			      RING_BLOCK);
+	if ((n_output > 0 && a->output == NULL) || (size > 0 && a->output_struct == NULL))
+		return refuse(kIOReturnBadArgument, "an output is NULL, but its size is not 0");
+	return kIOReturnSuccess;
+}
+
+static void fill_request(struct ring_request *request, uint32_t selector, uint64_t async,
+			 const struct arguments *a)
+{
+	request->kind = RING_CALL;
+	request->selector = selector;
+	request->async = async;
+	request->n_scalars = a->n_input;
+	request->n_scalars_out = a->n_output != NULL ? *a->n_output : 0;
+	request->structure_size = (uint32_t)a->input_size;
+	request->structure_out_max = a->output_size != NULL ? (uint32_t)*a->output_size : 0;
+	if (a->n_input > 0)
+		memcpy(request->scalars, a->input, a->n_input * sizeof(uint64_t));
+	if (a->input_size > 0)
+		memcpy(request->structure, a->input_struct, a->input_size);
+}
+
+/* The reply fits: ring_client_call held it against the request. */
+static void store_outputs(const struct arguments *a, const struct ring_reply *reply)
+{
+	if (a->n_output != NULL) {
+		if (reply->n_scalars > 0)
+			memcpy(a->output, reply->scalars, reply->n_scalars * sizeof(uint64_t));
+		*a->n_output = reply->n_scalars;
+	}
+	if (a->output_size != NULL) {
+		if (reply->structure_size > 0)
+			memcpy(a->output_struct, reply->structure, reply->structure_size);
+		*a->output_size = reply->structure_size;
+	}
+}
+
+/* async: 0, or the number of the asynchronous call. */
+static kern_return_t call(struct connection *c, uint32_t selector, uint64_t async,
+			  const struct arguments *a)
+{
+	struct ring_request request;
+	struct ring_reply reply;
+	fill_request(&request, selector, async, a);
+	kern_return_t status = connection_call(c, &request, &reply);
+	if (status == kIOReturnSuccess)
+		store_outputs(a, &reply);
+	return status;
+}
+
+static kern_return_t check(const struct arguments *a)
+{
+	kern_return_t status = check_input(a);
+	return status == kIOReturnSuccess ? check_output(a) : status;
+}
+
+static kern_return_t call_sync(io_connect_t connection, uint32_t selector,
+			       const struct arguments *a)
+{
+	reason_clear();
+	kern_return_t status = check(a);
+	if (status != kIOReturnSuccess)
+		return status;
+	struct connection *c = connection_get(connection);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	status = call(c, selector, 0, a);
+	connection_unref(c);
+	return status;
+}
+
+/* --- asynchronous calls --- */
+
+/* Have the port listen to the connection, once. */
+static kern_return_t join_port(struct connection *c, struct IONotificationPort *port)
+{
+	kern_return_t status = kIOReturnSuccess;
+	pthread_mutex_lock(&c->lock);
+	bool joined = c->ended; // then there is nothing to hear
+	for (uint32_t i = 0; i < c->n_ports && !joined; i++)
+		joined = c->ports[i] == port;
+	if (!joined)
+		status = connection_add_port(c, port);
+	pthread_mutex_unlock(&c->lock);
+	return status;
+}
+
+static kern_return_t begin(struct connection *c, mach_port_t wakePort, const uint64_t *reference,
+			   uint64_t *number)
+{
+	struct object *object = handle_get(wakePort, OBJECT_PORT);
+	if (object == NULL)
+		return kIOReturnBadArgument;
+	struct IONotificationPort *port = container_of(object, struct IONotificationPort, object);
+	kern_return_t status = join_port(c, port);
+	if (status == kIOReturnSuccess)
+		status = async_begin(c, port, reference[kIOAsyncCalloutFuncIndex],
+				     reference[kIOAsyncCalloutRefconIndex], number);
+	object_unref(object);
+	return status;
+}
+
+static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach_port_t wakePort,
+				const uint64_t *reference, uint32_t referenceCnt,
+				const struct arguments *a)
+{
+	uint64_t number;
+	reason_clear();
+	if (reference == NULL || referenceCnt < kIOAsyncCalloutCount ||
+	    reference[kIOAsyncCalloutFuncIndex] == 0)
+		return refuse(kIOReturnBadArgument,
+			      "an asynchronous call needs a reference of kIOAsyncCalloutCount "
+			      "words with a callback");
+	kern_return_t status = check(a);
+	if (status != kIOReturnSuccess)
+		return status;
+	struct connection *c = connection_get(connection);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	status = begin(c, wakePort, reference, &number);
+	if (status == kIOReturnSuccess) {
+		status = call(c, selector, number, a);
+		if (status != kIOReturnSuccess)
+			async_refused(c, number);
+	}
+	connection_unref(c);
+	return status;
+}
+
+/* --- the public forms --- */
+
+kern_return_t IOConnectCallMethod(io_connect_t connection, uint32_t selector, const uint64_t *input,
+				  uint32_t inputCnt, const void *inputStruct, size_t inputStructCnt,
+				  uint64_t *output, uint32_t *outputCnt, void *outputStruct,
+				  size_t *outputStructCnt)
+{
+	return call_sync(connection, selector,
+			 &(struct arguments){ input, inputCnt, inputStruct, inputStructCnt, output,
+					      outputCnt, outputStruct, outputStructCnt });
+}
+
+kern_return_t IOConnectCallScalarMethod(io_connect_t connection, uint32_t selector,
+					const uint64_t *input, uint32_t inputCnt, uint64_t *output,
+					uint32_t *outputCnt)
+{
+	return call_sync(connection, selector,
+			 &(struct arguments){ .input = input,
+					      .n_input = inputCnt,
+					      .output = output,
+					      .n_output = outputCnt });
+}
+
+kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t selector,
+					const void *inputStruct, size_t inputStructCnt,
+					void *outputStruct, size_t *outputStructCnt)
+{
+	return call_sync(connection, selector,
+			 &(struct arguments){ .input_struct = inputStruct,
+					      .input_size = inputStructCnt,
+					      .output_struct = outputStruct,
+					      .output_size = outputStructCnt });
+}
+
+kern_return_t IOConnectCallAsyncMethod(io_connect_t connection, uint32_t selector,
+				       mach_port_t wakePort, uint64_t *reference,
+				       uint32_t referenceCnt, const uint64_t *input,
+				       uint32_t inputCnt, const void *inputStruct,
+				       size_t inputStructCnt, uint64_t *output, uint32_t *outputCnt,
+				       void *outputStruct, size_t *outputStructCnt)
+{
+	return call_async(connection, selector, wakePort, reference, referenceCnt,
+			  &(struct arguments){ input, inputCnt, inputStruct, inputStructCnt, output,
+					       outputCnt, outputStruct, outputStructCnt });
+}
+
+kern_return_t IOConnectCallAsyncScalarMethod(io_connect_t connection, uint32_t selector,
+					     mach_port_t wakePort, uint64_t *reference,
+					     uint32_t referenceCnt, const uint64_t *input,
+					     uint32_t inputCnt, uint64_t *output,
+					     uint32_t *outputCnt)
+{
+	return call_async(connection, selector, wakePort, reference, referenceCnt,
+			  &(struct arguments){ .input = input,
+					       .n_input = inputCnt,
+					       .output = output,
+					       .n_output = outputCnt });
+}
+
+kern_return_t IOConnectCallAsyncStructMethod(io_connect_t connection, uint32_t selector,
+					     mach_port_t wakePort, uint64_t *reference,
+					     uint32_t referenceCnt, const void *inputStruct,
+					     size_t inputStructCnt, void *outputStruct,
+					     size_t *outputStructCnt)
+{
+	return call_async(connection, selector, wakePort, reference, referenceCnt,
+			  &(struct arguments){ .input_struct = inputStruct,
+					       .input_size = inputStructCnt,
+					       .output_struct = outputStruct,
+					       .output_size = outputStructCnt });
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A connection's life, and what arrives beside replies. Nothing here runs on a thread of its own:
+ * the socket and the event ring are read by whoever dispatches a port, maps memory or, while a call
+ * takes long, waits for it; what they announce goes to the ports it is for.
+ *
+ * The end. Whoever reads the end of the socket closes the ring (so that all calls end, on all
+ * threads), completes what the driver owes, and tells who asked for the service's end. It happens
+ * once; IOServiceClose does the same.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <base/cleanup.h>
+#include <base/reason.h>
+#include <client/async.h>
+#include <client/connection.h>
+#include <client/directory.h>
+#include <client/entry.h>
+#include <client/notification.h>
+#include <client/port.h>
+#include <opendext/client.h>
+
+/* A turn is bounded: a driver cannot keep a dispatch busy for ever. */
+enum { MESSAGES_PER_TURN = 64, EVENTS_PER_TURN = 4 * RING_EVENTS };
+
+static struct connection *connection_of(struct object *object)
+{
+	return container_of(object, struct connection, object);
+}
+
+struct connection *connection_get(io_connect_t handle)
+{
+	struct object *object = handle_get(handle, OBJECT_CONNECTION);
+	return object != NULL ? connection_of(object) : NULL;
+}
+
+/* --- the end --- */
+
+/* Calls end, completions come; once. False: it had ended before. */
+static bool end_locked(struct connection *c, const char *reason)
+{
+	if (c->ended)
+		return false;
+	c->ended = true;
+	ring_abort(c->memory_fd, kIOReturnAborted, reason);
+	async_abort_all(c);
+	return true;
+}
+
+/* With no lock held: nobody listens any more. */
+static void leave_ports(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	struct IONotificationPort **ports = c->ports;
+	uint32_t n_ports = c->n_ports;
+	c->ports = NULL;
+	c->n_ports = 0;
+	pthread_mutex_unlock(&c->lock);
+	for (uint32_t i = 0; i < n_ports; i++) {
+		port_ignore(ports[i], c);
+		object_unref(&ports[i]->object);
+	}
+	free(ports);
+}
+
+kern_return_t connection_add_port(struct connection *c, struct IONotificationPort *port)
+{
+	struct IONotificationPort **grown =
+		realloc(c->ports, (c->n_ports + 1) * sizeof(struct IONotificationPort *));
+	if (grown == NULL)
+		return refuse(kIOReturnNoMemory, "out of memory");
+	c->ports = grown;
+	kern_return_t status = port_listen(port, c);
+	if (status == kIOReturnSuccess) {
+		object_ref(&port->object);
+		c->ports[c->n_ports++] = port;
+	}
+	return status;
+}
+
+void connection_forget_port(struct connection *c, struct IONotificationPort *port)
+{
+	bool found = false;
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t i = 0; i < c->n_ports && !found; i++) {
+		found = c->ports[i] == port;
+		if (found)
+			c->ports[i] = c->ports[--c->n_ports];
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (found)
+		object_unref(&port->object);
+}
+
+static void connection_close(struct object *object)
+{
+	struct connection *c = connection_of(object);
+	struct DextDirectory_Close_Msg msg = { .connection = c->id };
+	pthread_mutex_lock(&c->lock);
+	end_locked(c, "the application closed the connection");
+	pthread_mutex_unlock(&c->lock);
+	leave_ports(c);
+	connection_unmap_all(c);
+	directory_tell(&DextDirectory_Close_Shape, &msg);
+}
+
+static void connection_free(struct object *object)
+{
+	struct connection *c = connection_of(object);
+	connection_drop_descriptors(c);
+	c->ring = ring_client_close(c->ring);
+	close_fdp(&c->memory_fd);
+	close_fdp(&c->socket_fd);
+	close_fdp(&c->doorbell_fd);
+	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->map_lock);
+	free(c->calls);
+	free(c);
+}
+
+/* --- open and close --- */
+
+static void look(void *context)
+{
+	connection_drain(context);
+}
+
+/* The descriptors are consumed, also on failure. */
+static int connection_new(struct connection **out, const struct DextDirectory_Open_Msg *msg)
+{
+	CLEANUP(close_fdp) int memory_fd = msg->memory;
+	CLEANUP(close_fdp) int socket_fd = msg->socket;
+	CLEANUP(close_fdp) int doorbell_fd = msg->doorbell;
+	struct ring_client *ring;
+	if (memory_fd < 0 || socket_fd < 0 || doorbell_fd < 0)
+		return -EBADMSG;
+	int ret = ring_client_open(&ring, memory_fd, doorbell_fd);
+	if (ret < 0)
+		return ret;
+	struct connection *c = calloc(1, sizeof(*c));
+	if (c == NULL) {
+		ring_client_close(ring);
+		return -ENOMEM;
+	}
+	object_init(&c->object, OBJECT_CONNECTION, connection_close, connection_free);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->map_lock, NULL);
+	list_init(&c->answered);
+	list_init(&c->mappings);
+	c->id = msg->connection;
+	c->entry = msg->entry;
+	c->ring = ring;
+	c->memory_fd = steal_fd(&memory_fd);
+	c->socket_fd = steal_fd(&socket_fd);
+	c->doorbell_fd = steal_fd(&doorbell_fd);
+	ring_client_set_look(ring, look, c);
+	ring_client_event_sleep(ring); // it is empty: the first event sends a wake
+	*out = c;
+	return 0;
+}
+
+kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32_t type,
+			    io_connect_t *connect)
+{
+	struct DextDirectory_Open_Msg msg = {
+		.type = type, .memory = -1, .socket = -1, .doorbell = -1
+	};
+	reason_clear();
+	if (connect == NULL)
+		return refuse(kIOReturnBadArgument, "connect is NULL");
+	*connect = IO_OBJECT_NULL;
+	if (owningTask != mach_task_self())
+		return refuse(kIOReturnBadArgument, "owningTask must be mach_task_self()");
+	kern_return_t status = entry_get_id(service, &msg.entry);
+	if (status != kIOReturnSuccess)
+		return status;
+	status = directory_call(&DextDirectory_Open_Shape, &msg);
+	if (status != kIOReturnSuccess)
+		return status;
+	struct connection *c;
+	int ret = connection_new(&c, &msg);
+	if (ret < 0) {
+		struct DextDirectory_Close_Msg undo = { .connection = msg.connection };
+		directory_tell(&DextDirectory_Close_Shape, &undo);
+		return refuse(return_from_errno(ret), "dextd gave an unusable connection: %s",
+			      strerror(-ret));
+	}
+	*connect = handle_new(&c->object);
+	return *connect != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
+kern_return_t IOServiceClose(io_connect_t connect)
+{
+	reason_clear();
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	connection_unref(c);
+	return handle_release(connect);
+}
+
+/* --- the socket --- */
+
+static void keep_descriptor(struct connection *c, uint64_t sequence, int fd)
+{
+	if (c->n_descriptors == CONNECTION_DESCRIPTORS_MAX) {
+		close_fdp(&c->descriptors[0].fd);
+		memmove(&c->descriptors[0], &c->descriptors[1],
+			sizeof(c->descriptors) - sizeof(c->descriptors[0]));
+		c->n_descriptors--;
+	}
+	c->descriptors[c->n_descriptors].sequence = sequence;
+	c->descriptors[c->n_descriptors].fd = fd;
+	c->n_descriptors++;
+}
+
+/* The one descriptor of a message; what else came is closed. -1: none. */
+static int take_descriptor(struct msghdr *msg)
+{
+	int taken = -1;
+	for (struct cmsghdr *head = CMSG_FIRSTHDR(msg); head != NULL;
+	     head = CMSG_NXTHDR(msg, head)) {
+		if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t n = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(head) + i * sizeof(int), sizeof(fd));
+			close_fdp(&taken);
+			taken = fd;
+		}
+	}
+	return taken;
+}
+
+/* 1: a message was taken; 0: none waits; negative: the driver hung up or sent garbage. */
+static int read_message(struct connection *c)
+{
+	struct ring_socket_message message;
+	struct iovec iov = { .iov_base = &message, .iov_len = sizeof(message) };
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.room,
+		.msg_controllen = sizeof(control.room),
+	};
+	ssize_t size = recvmsg(c->socket_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (size < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	CLEANUP(close_fdp) int fd = take_descriptor(&msg);
+	if (size == 0)
+		return -ECONNRESET;
+	if (size != sizeof(message) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+		return -EBADMSG;
+	if (message.kind == RING_SOCKET_DESCRIPTOR && fd >= 0)
+		keep_descriptor(c, message.sequence, steal_fd(&fd));
+	else if (message.kind != RING_SOCKET_WAKE)
+		return -EBADMSG;
+	return 1;
+}
+
+/* --- reading all there is, with the lock held: 1: there is more; 0; negative: it is over --- */
+
+static int read_socket(struct connection *c)
+{
+	int ret = 1;
+	for (int n = 0; n < MESSAGES_PER_TURN && ret == 1; n++)
+		ret = read_message(c);
+	return ret;
+}
+
+static int read_event(struct connection *c)
+{
+	struct completion *completion = completion_new();
+	if (completion == NULL)
+		return -ENOMEM;
+	int ret = ring_client_next_event(c->ring, completion_event(completion));
+	if (ret == 1)
+		async_completed(c, completion);
+	else
+		completion_free(completion);
+	return ret;
+}
+
+static int read_events(struct connection *c)
+{
+	for (int n = 0; n < EVENTS_PER_TURN; n++) {
+		int ret = read_event(c);
+		if (ret < 0)
+			return ret == -ENOMEM ? 1 : ret; // it stays in the ring
+		if (ret == 0 && ring_client_event_sleep(c->ring))
+			return 0;
+	}
+	return 1;
+}
+
+static const char *why_ended(int error)
+{
+	if (error == -EBADMSG)
+		return "the driver's process sent a malformed message";
+	return "the driver's process has ended";
+}
+
+/* True: the connection ended here and now. */
+static bool read_all(struct connection *c)
+{
+	if (c->ended)
+		return false;
+	int more_messages = read_socket(c);
+	int more_events = read_events(c); // first: what was completed in time was completed
+	if (more_messages < 0 || more_events < 0)
+		return end_locked(c, why_ended(more_messages < 0 ? more_messages : more_events));
+	for (uint32_t i = 0; more_events != 0 && i < c->n_ports; i++)
+		port_look_again(c->ports[i]);
+	return false;
+}
+
+static void carry_out_end(struct connection *c)
+{
+	leave_ports(c);
+	notification_service_gone(c->entry);
+}
+
+void connection_drain(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	bool ended = read_all(c);
+	pthread_mutex_unlock(&c->lock);
+	if (ended)
+		carry_out_end(c);
+}
+
+int connection_take_descriptor(struct connection *c, uint64_t sequence)
+{
+	int fd = -1;
+	connection_drain(c);
+	pthread_mutex_lock(&c->lock);
+	for (unsigned i = 0; i < c->n_descriptors; i++)
+		if (c->descriptors[i].sequence == sequence)
+			fd = steal_fd(&c->descriptors[i].fd);
+	pthread_mutex_unlock(&c->lock);
+	return fd;
+}
+
+void connection_drop_descriptors(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	for (unsigned i = 0; i < c->n_descriptors; i++)
+		close_fdp(&c->descriptors[i].fd);
+	c->n_descriptors = 0;
+	pthread_mutex_unlock(&c->lock);
+}

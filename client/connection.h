@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * An open user client: its ring, its socket, the asynchronous calls that the driver still owes, and
+ * what is mapped. The calls themselves need no lock here.
+ *
+ * Locks: map_lock before lock before a port's.
+ */
+
+#include <pthread.h>
+
+#include <base/list.h>
+#include <client/handle.h>
+#include <wire/ring.h>
+
+struct IONotificationPort;
+struct async_call;
+
+enum { CONNECTION_DESCRIPTORS_MAX = 8 };
+
+struct connection {
+	struct object object;
+	uint64_t id;    // dextd's
+	uint64_t entry; // the service
+	struct ring_client *ring;
+	int memory_fd, socket_fd, doorbell_fd; // owned
+
+	pthread_mutex_t lock; // guards what follows, and reading of socket and events
+	bool ended;           // closed, or the driver is gone
+	struct {              // descriptors that came and were not claimed; the oldest first
+		uint64_t sequence;
+		int fd;
+	} descriptors[CONNECTION_DESCRIPTORS_MAX];
+	unsigned n_descriptors;
+	struct async_call **calls; // by place; NULL: free
+	uint32_t n_calls, room_calls, last_serial;
+	struct list answered; // of struct async_call, completed once, the oldest first
+	uint32_t n_answered;
+	struct IONotificationPort **ports; // references: who listens
+	uint32_t n_ports;
+
+	pthread_mutex_t map_lock; // one map or unmap at a time; guards what follows
+	bool unmapped;            // closed: nothing may be mapped any more
+	struct list mappings;     // of struct mapping
+};
+
+static inline struct connection *connection_ref(struct connection *c)
+{
+	return object_ref(&c->object);
+}
+
+static inline void connection_unref(struct connection *c)
+{
+	object_unref(&c->object);
+}
+
+static inline int connection_fd(const struct connection *c)
+{
+	return c->socket_fd;
+}
+
+struct connection *connection_get(io_connect_t handle); // returned; NULL and a reason
+
+/* Submit and wait, within the call time limit. On failure there is a reason. */
+kern_return_t connection_call(struct connection *c, struct ring_request *request,
+			      struct ring_reply *reply);
+
+/* Read socket and events, without blocking, and deliver what came to the ports it is for. When the
+ * driver is gone, its end is carried out here. */
+void connection_drain(struct connection *c);
+
+/* The descriptor that came with the call of that number; consumed by the caller; -1: none came. */
+int connection_take_descriptor(struct connection *c, uint64_t sequence);
+void connection_drop_descriptors(struct connection *c);
+
+/* With the lock held: `port` hears of this connection from now on. */
+kern_return_t connection_add_port(struct connection *c, struct IONotificationPort *port);
+/* The port is destroyed. */
+void connection_forget_port(struct connection *c, struct IONotificationPort *port);
+
+/* mapping.c: the connection is closed. */
+void connection_unmap_all(struct connection *c);

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The channel is opened, used and closed under one lock. A hang-up is only noted while a channel
+ * function runs, and acted on when it has returned.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <base/cleanup.h>
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/reason.h>
+#include <client/directory.h>
+#include <client/notification.h>
+#include <opendext/client.h>
+#include <wire/channel.h>
+
+#define DEFAULT_PATH "/run/opendext/socket"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct channel *channel; // lock; NULL: not connected
+static bool hung_up;            // lock
+static const char *given_path;
+static _Atomic uint64_t epoch = 1;
+
+static void on_service_changed(void *context, struct channel_call *call, void *message)
+{
+	(void)context;
+	(void)call;
+	const struct DextWatcher_ServiceChanged_Msg *msg = message;
+	notification_service_changed(msg->cookie, msg->entry);
+}
+
+static const struct channel_method methods[] = {
+	{ &DextWatcher_ServiceChanged_Shape, on_service_changed },
+	{ NULL, NULL },
+};
+
+static void on_hangup(void *context, struct channel *from, int error)
+{
+	(void)context;
+	(void)from;
+	if (error < 0)
+		log_warn("dextd sent a malformed message (%s): disconnected", strerror(-error));
+	hung_up = true;
+}
+
+static const struct channel_events events = { .on_hangup = on_hangup };
+
+void directory_set_path(const char *path)
+{
+	given_path = path;
+}
+
+static const char *socket_path(void)
+{
+	const char *path = given_path;
+	if (path == NULL)
+		path = getenv("OPENDEXT_SOCKET");
+	return path != NULL && path[0] != '\0' ? path : DEFAULT_PATH;
+}
+
+static kern_return_t refuse_connect(const char *path, int error)
+{
+	if (error == EACCES || error == EPERM)
+		return refuse(kIOReturnNotPrivileged, "%s: this user may not talk to dextd", path);
+	if (error == EAGAIN)
+		return refuse(kIOReturnTimeout, "dextd at %s does not accept connections", path);
+	return refuse(kIOReturnOffline,
+		      "no dextd at %s (%s): start it, or name its socket in OPENDEXT_SOCKET", path,
+		      strerror(error));
+}
+
+/* A blocking connect waits while dextd's backlog is full: at most SO_SNDTIMEO. */
+static kern_return_t connect_to(const char *path, int *out)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	uint32_t timeout_ms = dext_call_timeout_get();
+	struct timeval limit = {
+		.tv_sec = timeout_ms / 1000,
+		.tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000,
+	};
+	if (strlen(path) >= sizeof(address.sun_path))
+		return refuse(kIOReturnBadArgument, "%s: a socket's path has at most %zu bytes",
+			      path, sizeof(address.sun_path) - 1);
+	memcpy(address.sun_path, path, strlen(path) + 1);
+
+	CLEANUP(close_fdp) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return refuse(return_from_errno(-errno), "no socket: %s", strerror(errno));
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+	    connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		return refuse_connect(path, errno);
+	if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		return refuse(return_from_errno(-errno), "fcntl: %s", strerror(errno));
+	*out = steal_fd(&fd);
+	return kIOReturnSuccess;
+}
+
+/* With the lock held. */
+static kern_return_t connect_channel(void)
+{
+	int fd = -1;
+	if (channel != NULL)
+		return kIOReturnSuccess;
+	kern_return_t status = connect_to(socket_path(), &fd);
+	if (status != kIOReturnSuccess)
+		return status;
+	int ret = channel_open(&channel, fd, methods, &events, NULL);
+	if (ret < 0)
+		return refuse(return_from_errno(ret), "no channel: %s", strerror(-ret));
+	return kIOReturnSuccess;
+}
+
+/* With the lock held, after every use. */
+static void settle(void)
+{
+	if (!hung_up)
+		return;
+	hung_up = false;
+	channel = channel_close(channel);
+	atomic_fetch_add(&epoch, 1);
+}
+
+static kern_return_t lock_in_time(void)
+{
+	uint64_t deadline = clock_deadline_ns(dext_call_timeout_get());
+	struct timespec until = {
+		.tv_sec = (time_t)(deadline / 1000000000U),
+		.tv_nsec = (long)(deadline % 1000000000U),
+	};
+	if (pthread_mutex_clocklock(&lock, CLOCK_MONOTONIC, &until) != 0)
+		return refuse(kIOReturnTimeout,
+			      "another thread's call to dextd did not come back in time");
+	return kIOReturnSuccess;
+}
+
+static kern_return_t call(const struct OSMethodShape *shape, void *msg)
+{
+	char reason[CHANNEL_REASON_MAX] = "";
+	uint32_t timeout_ms = dext_call_timeout_get();
+	kern_return_t status = connect_channel();
+	if (status != kIOReturnSuccess)
+		return status;
+	status = channel_call_sync(channel, shape, msg, timeout_ms, reason);
+	settle();
+	if (status == kIOReturnSuccess)
+		return status;
+	if (reason[0] != '\0')
+		reason_set(reason);
+	else if (status == kIOReturnTimeout)
+		refuse(status, "dextd did not answer %s within %u ms", shape->name, timeout_ms);
+	else if (status == kIOReturnOffline)
+		refuse(status, "dextd hung up during %s", shape->name);
+	else
+		refuse(status, "dextd refused %s", shape->name);
+	return status;
+}
+
+kern_return_t directory_call(const struct OSMethodShape *shape, void *msg)
+{
+	kern_return_t status = lock_in_time();
+	if (status != kIOReturnSuccess)
+		return status;
+	status = call(shape, msg);
+	pthread_mutex_unlock(&lock);
+	return status;
+}
+
+void directory_tell(const struct OSMethodShape *shape, void *msg)
+{
+	char reason[REASON_MAX];
+	memcpy(reason, reason_last(), strlen(reason_last()) + 1);
+	if (directory_call(shape, msg) != kIOReturnSuccess)
+		log_info("%s: %s", shape->name, reason_last());
+	reason_set(reason);
+}
+
+void directory_dispatch(void)
+{
+	if (pthread_mutex_trylock(&lock) != 0)
+		return;
+	if (channel != NULL) {
+		channel_dispatch(channel);
+		settle();
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+kern_return_t directory_attach(int epoll_fd, uint64_t id)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = id };
+	kern_return_t status = lock_in_time();
+	if (status != kIOReturnSuccess)
+		return status;
+	status = connect_channel();
+	if (status == kIOReturnSuccess &&
+	    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, channel_fd(channel), &event) < 0 && errno != EEXIST)
+		status = refuse(return_from_errno(-errno), "epoll: %s", strerror(errno));
+	pthread_mutex_unlock(&lock);
+	return status;
+}
+
+uint64_t directory_epoch(void)
+{
+	return atomic_load(&epoch);
+}

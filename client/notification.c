@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Notifications of services. Each is a watch: dextd is asked once, with a cookie, and says from
+ * then on what came or went. A matching notification collects that in its iterator, and delivers
+ * its callback when the iterator was read to its end before; an interest delivers once.
+ *
+ * A watch lives as long as the application holds what it got for it; a delivery under way keeps its
+ * memory, but does not call back after the end.
+ *
+ * Locks: `lock` before an iterator's and before a port's. dextd is never called with it held.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/list.h>
+#include <base/reason.h>
+#include <client/directory.h>
+#include <client/entry.h>
+#include <client/iterator.h>
+#include <client/notification.h>
+#include <client/port.h>
+
+struct watch {
+	struct object object; // of an interest: what the application holds
+	struct list link;     // watches
+	uint64_t cookie;
+	struct IONotificationPort *port; // a reference
+	struct delivery delivery;
+	bool queued; // lock: `delivery` is with the port, and holds a reference
+	bool ended;  // lock: no callback any more
+	void *refcon;
+
+	/* A matching notification. */
+	IOServiceMatchingCallback matched; // NULL: an interest
+	struct iterator *iterator;         // holds this watch; valid until `ended`
+	io_iterator_t handle;
+
+	/* An interest. */
+	IOServiceInterestCallback interest;
+	uint64_t entry;
+	bool fired; // lock
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list watches = { &watches, &watches }; // lock
+static uint64_t last_cookie;                         // lock
+
+static struct watch *watch_of(struct object *object)
+{
+	return container_of(object, struct watch, object);
+}
+
+/* --- callbacks --- */
+
+static void call_interest(const struct watch *watch)
+{
+	io_service_t service = entry_new(watch->entry);
+	watch->interest(watch->refcon, service, kIOMessageServiceIsTerminated, NULL);
+	if (service != IO_OBJECT_NULL)
+		handle_release(service);
+}
+
+static void run(struct delivery *delivery, bool wanted)
+{
+	struct watch *watch = container_of(delivery, struct watch, delivery);
+	pthread_mutex_lock(&lock);
+	watch->queued = false;
+	bool ended = watch->ended;
+	pthread_mutex_unlock(&lock);
+	if (wanted && !ended) {
+		if (watch->matched != NULL)
+			watch->matched(watch->refcon, watch->handle);
+		else
+			call_interest(watch);
+	}
+	object_unref(&watch->object);
+}
+
+/* With the lock held. */
+static void deliver(struct watch *watch)
+{
+	if (watch->queued)
+		return;
+	object_ref(&watch->object);
+	watch->queued = port_deliver(watch->port, &watch->delivery);
+	if (!watch->queued)
+		object_unref(&watch->object); // not the last: it is in `watches`
+}
+
+/* With the lock held. */
+static void fire(struct watch *watch)
+{
+	if (!watch->fired)
+		deliver(watch);
+	watch->fired = true;
+}
+
+void notification_service_changed(uint64_t cookie, uint64_t entry)
+{
+	struct watch *watch;
+	pthread_mutex_lock(&lock);
+	list_for_each(watch, &watches, link) {
+		if (watch->cookie != cookie)
+			continue;
+		if (watch->matched == NULL)
+			fire(watch);
+		else if (iterator_append(watch->iterator, entry))
+			deliver(watch);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void notification_service_gone(uint64_t entry)
+{
+	struct watch *watch;
+	pthread_mutex_lock(&lock);
+	list_for_each(watch, &watches, link)
+		if (watch->matched == NULL && watch->entry == entry)
+			fire(watch);
+	pthread_mutex_unlock(&lock);
+}
+
+/* --- life --- */
+
+static void watch_free(struct object *object)
+{
+	struct watch *watch = watch_of(object);
+	object_unref(&watch->port->object);
+	free(watch);
+}
+
+/* The application let go: no callback after, and dextd need not tell. */
+static void watch_close(struct object *object)
+{
+	struct watch *watch = watch_of(object);
+	struct DextDirectory_Unwatch_Msg msg = { .cookie = watch->cookie };
+	pthread_mutex_lock(&lock);
+	watch->ended = true;
+	list_remove(&watch->link);
+	pthread_mutex_unlock(&lock);
+	directory_tell(&DextDirectory_Unwatch_Shape, &msg);
+}
+
+static void iterator_close(struct object *object)
+{
+	struct iterator *iterator = container_of(object, struct iterator, object);
+	struct watch *watch = iterator->watch;
+	if (watch == NULL)
+		return;
+	watch_close(&watch->object);
+	object_unref(&watch->object);
+}
+
+static struct watch *watch_new(struct IONotificationPort *port, void *refcon)
+{
+	struct watch *watch = calloc(1, sizeof(*watch));
+	if (watch == NULL)
+		return NULL;
+	object_init(&watch->object, OBJECT_INTEREST, watch_close, watch_free);
+	object_ref(&port->object);
+	watch->port = port;
+	watch->refcon = refcon;
+	watch->delivery.run = run;
+	list_init(&watch->link);
+	return watch;
+}
+
+/* dextd may tell at once. What is there already is in *entries: returned. */
+static kern_return_t watch_start(struct watch *watch, const char *type, OSDictionary *matching,
+				 OSArray **entries)
+{
+	struct DextDirectory_Watch_Msg msg = { .matching = matching };
+	memcpy(msg.type, type, strlen(type) + 1);
+	pthread_mutex_lock(&lock);
+	watch->cookie = msg.cookie = ++last_cookie;
+	list_append(&watches, &watch->link);
+	pthread_mutex_unlock(&lock);
+	kern_return_t status = port_watch(watch->port);
+	if (status == kIOReturnSuccess)
+		status = directory_call(&DextDirectory_Watch_Shape, &msg);
+	if (status == kIOReturnSuccess)
+		*entries = msg.entries;
+	return status;
+}
+
+/* Undo watch_start, and let go. */
+static void watch_abandon(struct watch *watch)
+{
+	watch_close(&watch->object);
+	object_unref(&watch->object);
+}
+
+/* --- matching --- */
+
+static bool is_type(const char *type)
+{
+	static const char *const types[] = { kIOPublishNotification, kIOMatchedNotification,
+					     kIOFirstMatchNotification, kIOTerminatedNotification };
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strcmp(type, types[i]) == 0)
+			return true;
+	return false;
+}
+
+static kern_return_t start_matching(struct iterator *iterator, struct watch *watch,
+				    const char *type, OSDictionary *matching)
+{
+	OSArray *entries = NULL;
+	iterator->watch = watch;
+	watch->iterator = iterator;
+	kern_return_t status = watch_start(watch, type, matching, &entries);
+	if (status == kIOReturnSuccess)
+		status = iterator_put_first(iterator, entries);
+	OSObjectRelease(entries);
+	return status;
+}
+
+static kern_return_t add_matching(struct IONotificationPort *port, const char *type,
+				  OSDictionary *matching, IOServiceMatchingCallback callback,
+				  void *refcon, io_iterator_t *notification)
+{
+	struct watch *watch = watch_new(port, refcon);
+	struct iterator *iterator = watch != NULL ? iterator_new(iterator_close) : NULL;
+	kern_return_t status;
+	if (iterator == NULL) {
+		if (watch != NULL)
+			object_unref(&watch->object);
+		return refuse(kIOReturnNoMemory, "out of memory");
+	}
+	watch->matched = callback;
+	status = start_matching(iterator, watch, type, matching);
+	if (status != kIOReturnSuccess) {
+		watch_abandon(watch);
+		object_unref(&iterator->object);
+		return status;
+	}
+	/* Nothing calls back before the iterator was read, hence before this is set. */
+	*notification = watch->handle = handle_new(&iterator->object);
+	return *notification != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
+kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
+					       const io_name_t notificationType,
+					       OSDictionary *matching,
+					       IOServiceMatchingCallback callback, void *refcon,
+					       io_iterator_t *notification)
+{
+	kern_return_t status;
+	reason_clear();
+	if (notify == NULL || notificationType == NULL || matching == NULL || callback == NULL ||
+	    notification == NULL)
+		status = refuse(kIOReturnBadArgument,
+				"a port, a type, a dictionary, a callback and a place for the "
+				"iterator are needed");
+	else if (!is_type(notificationType))
+		status = refuse(kIOReturnUnsupported, "%s is no type of notification",
+				notificationType);
+	else
+		status = add_matching(notify, notificationType, matching, callback, refcon,
+				      notification);
+	OSObjectRelease(matching);
+	return status;
+}
+
+/* --- interest --- */
+
+/* A service that ended before it was watched: dextd will not tell. */
+static kern_return_t check_entry(struct watch *watch)
+{
+	struct DextDirectory_CopyEntry_Msg msg = { .entry = watch->entry };
+	kern_return_t status = directory_call(&DextDirectory_CopyEntry_Shape, &msg);
+	if (status == kIOReturnNotFound) {
+		pthread_mutex_lock(&lock);
+		fire(watch);
+		pthread_mutex_unlock(&lock);
+		status = kIOReturnSuccess;
+	} else if (status == kIOReturnSuccess) {
+		OSObjectRelease(msg.properties);
+	}
+	return status;
+}
+
+static kern_return_t start_interest(struct watch *watch)
+{
+	OSArray *entries = NULL;
+	OSDictionary *matching = IORegistryEntryIDMatching(watch->entry);
+	if (matching == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t status = watch_start(watch, kIOTerminatedNotification, matching, &entries);
+	OSObjectRelease(matching);
+	OSObjectRelease(entries);
+	return status == kIOReturnSuccess ? check_entry(watch) : status;
+}
+
+kern_return_t IOServiceAddInterestNotification(IONotificationPortRef notify, io_service_t service,
+					       const io_name_t interestType,
+					       IOServiceInterestCallback callback, void *refcon,
+					       io_object_t *notification)
+{
+	uint64_t entry;
+	reason_clear();
+	if (notify == NULL || interestType == NULL || callback == NULL || notification == NULL)
+		return refuse(kIOReturnBadArgument,
+			      "a port, a type, a callback and a place for the object are needed");
+	if (strcmp(interestType, kIOGeneralInterest) != 0)
+		return refuse(kIOReturnUnsupported, "%s is no type of interest", interestType);
+	kern_return_t status = entry_get_id(service, &entry);
+	if (status != kIOReturnSuccess)
+		return status;
+	struct watch *watch = watch_new(notify, refcon);
+	if (watch == NULL)
+		return refuse(kIOReturnNoMemory, "out of memory");
+	watch->interest = callback;
+	watch->entry = entry;
+	status = start_interest(watch);
+	if (status != kIOReturnSuccess) {
+		watch_abandon(watch);
+		return status;
+	}
+	*notification = handle_new(&watch->object);
+	return *notification != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What concerns services as a whole, from whoever learns of it; any thread, no lock held but the
+ * directory's. */
+
+#include <stdint.h>
+
+/* dextd says: what is watched under `cookie` changed. */
+void notification_service_changed(uint64_t cookie, uint64_t entry);
+/* A connection to the service found its driver gone. */
+void notification_service_gone(uint64_t entry);
