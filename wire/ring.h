@@ -22,19 +22,20 @@
 
 #include <DriverKit/IOTypes.h>
 
-#define RING_MAGIC 0x47525844U // "DXRG"
-#define RING_MAJOR 1U
-#define RING_MINOR 0U
+#define RING_MAGIC     0x47525844U // "DXRG"
+#define RING_MAJOR     1U
+#define RING_MINOR     0U
 #define RING_SLOT_SIZE 256U
-#define RING_PAYLOAD 192U // of a slot or an event: scalars, then the structure if it fits
-#define RING_BLOCK 4096U  // of the arena, one per slot
-#define RING_SCALARS 16U
-#define RING_SLOTS 32U // what ring_create makes; receivers accept powers of two from 1 to 1024
-#define RING_EVENTS 64U
+#define RING_PAYLOAD   192U  // of a slot or an event: scalars, then the structure if it fits
+#define RING_BLOCK     4096U // of the arena, one per slot
+#define RING_SCALARS   16U
+#define RING_SLOTS     32U // what ring_create makes; receivers accept powers of two from 1 to 1024
+#define RING_EVENTS    64U
 
 enum ring_kind {
 	RING_CALL = 1,  // ExternalMethod
-	RING_MAP = 2,   // scalars: type, options. reply: offset, length, options; a descriptor follows on the socket
+	RING_MAP = 2,   // scalars: type, options. reply: offset, length, options; a descriptor
+			// follows on the socket
 	RING_UNMAP = 3, // scalars: type
 };
 
@@ -74,7 +75,8 @@ enum { RING_SOCKET_WAKE = 1, RING_SOCKET_DESCRIPTOR = 2 };
 struct ring_socket_message {
 	uint32_t kind;
 	uint32_t reserved;
-	uint64_t sequence; // RING_SOCKET_DESCRIPTOR: the call it belongs to; one descriptor is attached
+	uint64_t sequence; // RING_SOCKET_DESCRIPTOR: the call it belongs to; one descriptor is
+			   // attached
 };
 
 /* dextd. A sealed memfd; returned. */
@@ -88,23 +90,28 @@ int ring_server_open(struct ring_server **out, int memory_fd); // fd borrowed; -
 struct ring_server *ring_server_close(struct ring_server *s);  // returns NULL
 /* 1: `request` is the next call. 0: none waits. -EBADMSG. */
 int ring_server_next(struct ring_server *s, struct ring_request *request);
-/* Before sleeping: true when nothing waits and the flag is set, so that a caller rings the doorbell. */
+/* Before sleeping: true when nothing waits and the flag is set, so that a caller rings the
+ * doorbell. */
 bool ring_server_sleep(struct ring_server *s);
 int ring_server_reply(struct ring_server *s, uint32_t slot, const struct ring_reply *reply);
 /* Events that ring_server_event would still take. */
 uint32_t ring_server_event_room(struct ring_server *s);
-/* 0 or 1 (the application sleeps: send RING_SOCKET_WAKE); -ENOSPC: it does not read. Locked inside. */
+/* 0 or 1 (the application sleeps: send RING_SOCKET_WAKE); -ENOSPC: it does not read. Locked inside.
+ */
 int ring_server_event(struct ring_server *s, const struct ring_event *event);
 
 /* --- the application's side: any thread --- */
 struct ring_client;
 int ring_client_open(struct ring_client **out, int memory_fd, int doorbell_fd); // both borrowed
 struct ring_client *ring_client_close(struct ring_client *c);
+/* While a call waits, run `look` twice a second: it may find that the peer is gone, and ring_abort.
+ */
+void ring_client_set_look(struct ring_client *c, void (*look)(void *context), void *context);
 /* Submit and wait for the reply, at most timeout_ms; request->sequence is set. 0: `reply` is valid:
- * the dext's, or, when the ring was aborted meanwhile, the abort's status and reason. -ETIMEDOUT: the
- * slot stays the call's until its reply comes. -ECONNRESET: the connection had ended before, `reply`
- * says why. -EAGAIN: all slots were owned for all that time. -EBADMSG. -EINVAL: the request is over
- * a limit. */
+ * the dext's, or, when the ring was aborted meanwhile, the abort's status and reason. -ETIMEDOUT:
+ * the slot stays the call's until its reply comes. -ECONNRESET: the connection had ended before,
+ * `reply` says why. -EAGAIN: all slots were owned for all that time. -EBADMSG. -EINVAL: the request
+ * is over a limit. */
 int ring_client_call(struct ring_client *c, struct ring_request *request, struct ring_reply *reply,
 		     uint32_t timeout_ms);
 /* 1: an event. 0: none. -EBADMSG. One reader at a time. */

@@ -15,6 +15,9 @@
 #include <wire/futex.h>
 #include <wire/ring_layout.h>
 
+/* A caller looks whether its peer still lives this often. */
+#define PEER_LOOK_NS 500000000U
+
 /* Nobody wakes for a zombie's answer: one who waits for a slot looks again this often. */
 #define ZOMBIE_LOOK_NS 50000000U
 
@@ -22,7 +25,9 @@ enum { SLOT_WORDS = RING_COUNT_MAX / 64 };
 
 struct ring_client {
 	struct ring_view view;
-	int doorbell_fd; // borrowed
+	int doorbell_fd;             // borrowed
+	void (*look)(void *context); // may be NULL
+	void *look_context;
 
 	_Atomic uint64_t tail;                // the next submission
 	_Atomic uint64_t free[SLOT_WORDS];    // bit: the slot is nobody's
@@ -60,6 +65,12 @@ struct ring_client *ring_client_close(struct ring_client *c)
 	ring_view_deinit(&c->view);
 	free(c);
 	return NULL;
+}
+
+void ring_client_set_look(struct ring_client *c, void (*look)(void *context), void *context)
+{
+	c->look = look;
+	c->look_context = context;
 }
 
 /* Nanoseconds until then, at most `limit`; 0: it is past. */
@@ -206,17 +217,19 @@ static void publish(struct ring_client *c, uint32_t index, struct ring_request *
 }
 
 /* The state that ended the wait; POSTED or AWAITED when the time is over. */
-static uint32_t wait_for_end(struct ring_slot *slot, uint64_t deadline_ns)
+static uint32_t wait_for_end(struct ring_client *c, struct ring_slot *slot, uint64_t deadline_ns)
 {
 	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	while (state == RING_POSTED || state == RING_AWAITED) {
-		uint64_t left = time_left(deadline_ns, UINT64_MAX);
+		uint64_t left = time_left(deadline_ns, PEER_LOOK_NS);
 		if (left == 0)
 			break;
 		if (state == RING_POSTED &&
 		    !atomic_compare_exchange_strong(&slot->state, &state, RING_AWAITED))
 			continue;
-		futex_wait(&slot->state, RING_AWAITED, left, FUTEX_SHARED);
+		bool slept = futex_wait(&slot->state, RING_AWAITED, left, FUTEX_SHARED) == 0;
+		if (!slept && c->look != NULL)
+			c->look(c->look_context);
 		state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	}
 	return state;
@@ -293,7 +306,7 @@ int ring_client_call(struct ring_client *c, struct ring_request *request, struct
 		ring_slot_end(slot, RING_ABORTED);
 	else
 		ring_doorbell(c);
-	return finish_call(c, request, reply, wait_for_end(slot, deadline_ns));
+	return finish_call(c, request, reply, wait_for_end(c, slot, deadline_ns));
 }
 
 /* --- events --- */
