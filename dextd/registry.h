@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The tree of everything dextd knows: the root, devices (nubs), services of drivers, and their
+ * clients. An entry's id is given once and never reused. Entries belong to the registry; pointers
+ * to them are borrowed and end with registry_remove.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <DriverKit/IOTypes.h>
+#include <DriverKit/OSCollections.h>
+#include <base/list.h>
+
+#define REGISTRY_PROPERTIES_MAX (64U * 1024) // bytes of one entry's properties, encoded
+#define REGISTRY_ENTRIES_MAX    16384U
+#define REGISTRY_BUCKETS        256U
+
+enum entry_kind { ENTRY_ROOT, ENTRY_DEVICE, ENTRY_SERVICE, ENTRY_CLIENT };
+
+enum entry_state {
+	ENTRY_STATE_DEVICE,  // a device, no driver
+	ENTRY_STATE_MATCHED, // a device with a driver; a service that waits for its process
+	ENTRY_STATE_STARTING,
+	ENTRY_STATE_RUNNING,
+	ENTRY_STATE_STOPPED,     // Start refused, or Stop returned
+	ENTRY_STATE_CRASHED,     // waits to be started again
+	ENTRY_STATE_QUARANTINED, // crashed too often: waits for "dextctl restart"
+	ENTRY_STATE_CLIENT,
+};
+
+struct device;
+struct service;
+
+struct entry {
+	struct list link;    // registry.entries: ascending ids
+	struct list bucket;  // registry.buckets[id % REGISTRY_BUCKETS]
+	struct list sibling; // entry.children of the parent
+	struct list children;
+	struct list published; // registry.published: order of registration
+	struct entry *parent;  // borrowed; NULL: the root
+	uint64_t id;
+	enum entry_kind kind;
+	enum entry_state state;
+	bool registered; // applications may find it
+	IOServiceName name, class_name, user_class;
+	OSDictionary *properties; // owned
+	/* Whose it is; borrowed, may be NULL. */
+	struct device *device;   // ENTRY_DEVICE
+	struct service *service; // ENTRY_SERVICE and ENTRY_CLIENT
+};
+
+/* What happens to services, for those who watch; the entry is complete during the call. */
+struct registry_events {
+	void (*on_published)(void *context, struct entry *entry);
+	void (*on_withdrawn)(void *context, struct entry *entry);
+};
+
+struct registry {
+	struct list entries;   // entry.link
+	struct list published; // entry.published
+	struct list buckets[REGISTRY_BUCKETS];
+	struct entry *root;
+	uint64_t next_id;
+	unsigned n_entries;
+	const struct registry_events *events; // may be NULL
+	void *context;
+};
+
+int registry_init(struct registry *registry);
+void registry_deinit(struct registry *registry);
+
+/* A new entry below `parent`; `properties` is kept, NULL: none. -ENOSPC with a reason: too many.
+ * -EOVERFLOW with a reason: a name or the properties are too long. */
+int registry_add(struct registry *registry, struct entry *parent, enum entry_kind kind,
+		 const char *class_name, OSDictionary *properties, struct entry **out);
+/* With all below it; those that were published are withdrawn first. */
+void registry_remove(struct registry *registry, struct entry *entry);
+
+/* Services in the subtree, `entry` included. */
+unsigned registry_count_services(const struct entry *entry);
+bool registry_is_below(const struct entry *entry, const struct entry *ancestor); // or the same
+
+struct entry *registry_find(const struct registry *registry, uint64_t id); // 0: the root
+
+int registry_set_name(struct entry *entry, const char *name);
+int registry_set_user_class(struct entry *entry, const char *name);
+/* Merge; on failure nothing changed. */
+int registry_merge(struct entry *entry, OSDictionary *properties);
+
+void registry_publish(struct registry *registry, struct entry *entry);  // harmless when done
+void registry_withdraw(struct registry *registry, struct entry *entry); // harmless when not
+
+const char *registry_state_name(enum entry_state state);
+/* Properties, with what the registry itself knows laid over them. Returned; NULL: no memory. */
+OSDictionary *registry_copy(const struct entry *entry);
