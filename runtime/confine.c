@@ -47,6 +47,10 @@ static int load(scmp_filter_ctx filter)
 
 	for (size_t i = 0; i < confine_filter.n_rules && ret == 0; i++)
 		ret = add_rule(filter, &confine_filter.rules[i]);
+	/* abort() and raise(): a signal to one of its own threads. */
+	if (ret == 0 && confine_filter.unknown != SCMP_ACT_ALLOW)
+		ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
 	if (ret == 0)
 		ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (ret == 0)

@@ -41,7 +41,7 @@ struct fd_source;
 int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQueue *queue,
 		   void (*fn)(void *context, uint32_t ready), void *context);
 int fd_source_set_events(struct fd_source *source, uint32_t events);
-/* On its queue: fn never runs after. */
+/* fn never runs after. Meant for its queue; off it, waits until fn has returned. */
 struct fd_source *fd_source_close(struct fd_source *source);
 
 /* --- a one-shot timer --- */

@@ -8,9 +8,10 @@
  * so epoll disarms it, and it is armed again when its function has returned; with EPOLLET it stays
  * armed, and events that come meanwhile are gathered.
  *
- * A source is counted: one reference is the owner's, one the queued item's. Closing it gives up the
- * owner's and marks it, so a source may be closed from its own function. What epoll may still name
- * is given to pool_retire. A cancelled queue takes no item: its sources fall silent.
+ * A source is counted: one reference is the owner's, one the queued item's. Closing it marks it, so
+ * that its function is not begun any more, and gives up the owner's: a source may be closed from
+ * its own function. What epoll may still name is given to pool_retire. A cancelled queue takes no
+ * item: its sources fall silent.
  */
 
 #include <errno.h>
@@ -33,6 +34,22 @@ struct fd_source {
 	uint32_t refs;
 	bool armed, queued, closed;
 };
+
+static void nothing(void *context)
+{
+	(void)context;
+}
+
+/* A source that was closed off its queue may be running: let that end. */
+static void wait_for_end(IODispatchQueue *queue)
+{
+	int ret = queue_sync(queue, nothing, NULL);
+
+	if (ret < 0)
+		log_error("a source on queue \"%s\" was closed by a caller that cannot wait for its "
+			  "queue (%d)",
+			  IODispatchQueue_GetName(queue), ret);
+}
 
 static struct fd_source *source_of_watch(struct watch *watch)
 {
@@ -157,26 +174,15 @@ int fd_source_set_events(struct fd_source *source, uint32_t events)
 	return ret;
 }
 
-/* On its queue. */
-static void fd_source_end(void *context)
-{
-	struct fd_source *source = context;
-
-	pool_lock();
-	source->closed = true;
-	pool_watch(EPOLL_CTL_DEL, source->fd, 0, &source->watch);
-	pool_unlock();
-}
-
 struct fd_source *fd_source_close(struct fd_source *source)
 {
 	if (source == NULL)
 		return NULL;
-	int ret = queue_sync(source->queue, fd_source_end, source);
-	if (ret < 0) {
-		log_error("a source was closed off its queue, which cannot be had (%d)", ret);
-		fd_source_end(source);
-	}
+	pool_lock();
+	source->closed = true;
+	pool_watch(EPOLL_CTL_DEL, source->fd, 0, &source->watch);
+	pool_unlock();
+	wait_for_end(source->queue);
 	fd_source_unref(source);
 	return NULL;
 }
@@ -268,27 +274,16 @@ int timer_source_set(struct timer_source *timer, uint64_t deadline_ns)
 	return ret;
 }
 
-/* On its queue. */
-static void timer_source_end(void *context)
+struct timer_source *timer_source_close(struct timer_source *timer)
 {
-	struct timer_source *timer = context;
-
+	if (timer == NULL)
+		return NULL;
 	pool_lock();
 	timer->closed = true;
 	timer->expired = false;
 	pool_set_alarm_locked(&timer->alarm, 0);
 	pool_unlock();
-}
-
-struct timer_source *timer_source_close(struct timer_source *timer)
-{
-	if (timer == NULL)
-		return NULL;
-	int ret = queue_sync(timer->queue, timer_source_end, timer);
-	if (ret < 0) {
-		log_error("a timer was closed off its queue, which cannot be had (%d)", ret);
-		timer_source_end(timer);
-	}
+	wait_for_end(timer->queue);
 	timer_source_unref(timer);
 	return NULL;
 }
