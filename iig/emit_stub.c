@@ -49,11 +49,10 @@ static void emit_refusal(struct source *s, const struct model_method *method, co
 		EMIT(s->out, "\t\t$fail$\n\t}\n", { "fail", give_up(s, method, "ret") });
 }
 
-static void emit_stub_checks(struct source *s, const struct model_method *method, enum stub stub)
+/* Whom a call goes to, object or action, is checked where it arrives. */
+static void emit_stub_checks(struct source *s, const struct model_method *method)
 {
 	struct arena *arena = s->arena;
-	if (stub == STUB_SUPER) // the others ask an object or an action, which refuse themselves
-		emit_refusal(s, method, "self == NULL", "kIOReturnBadArgument", "self");
 	for (size_t i = 0; i < method->n_params; i++) {
 		const struct model_param *param = &method->params[i];
 		if (param->carry != CARRY_ARRAY && param->carry != CARRY_FD_ARRAY)
@@ -246,7 +245,7 @@ void emit_stub(struct source *s, const struct model_class *cls, const struct mod
 		       });
 	if (stub == STUB_ACTION)
 		text_add(s->out, "\t(void)self;\n");
-	emit_stub_checks(s, method, stub);
+	emit_stub_checks(s, method);
 	emit_stub_message(s, method);
 	bool ret_is_declared = emit_stub_copies(s, method);
 	emit_stub_call(s, cls, method, stub, ret_is_declared);

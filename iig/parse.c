@@ -489,6 +489,40 @@ static void read_main_cursor(struct parser *p, CXCursor cursor)
 	}
 }
 
+static enum CXChildVisitResult visit_bases(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	CXCursor *base = data;
+	if (clang_getCursorKind(cursor) != CXCursor_CXXBaseSpecifier)
+		return CXChildVisit_Continue;
+	*base = clang_getTypeDeclaration(clang_getCursorType(cursor));
+	return CXChildVisit_Break;
+}
+
+static bool is_object_class(struct parser *p, CXCursor cursor)
+{
+	while (strcmp(parser_spelling(p, cursor), ROOT_CLASS) != 0) {
+		CXCursor base = clang_getNullCursor();
+		clang_visitChildren(cursor, visit_bases, &base);
+		if (clang_Cursor_isNull(base))
+			return false;
+		cursor = clang_getCursorDefinition(base);
+	}
+	return true;
+}
+
+/* Of an included file's classes only those of objects are read; of others no more is known than
+ * that they are something else. */
+static void read_included_class(struct parser *p, CXCursor cursor)
+{
+	if (!clang_isCursorDefinition(cursor))
+		return;
+	if (is_object_class(p, cursor))
+		read_class(p, cursor);
+	else
+		parser_class(p, cursor)->is_complete = true;
+}
+
 static enum CXChildVisitResult visit_top(CXCursor cursor, CXCursor parent, CXClientData data)
 {
 	(void)parent;
@@ -496,7 +530,7 @@ static enum CXChildVisitResult visit_top(CXCursor cursor, CXCursor parent, CXCli
 	if (in_main_file(p, cursor))
 		read_main_cursor(p, cursor);
 	else if (clang_getCursorKind(cursor) == CXCursor_ClassDecl)
-		read_class(p, cursor);
+		read_included_class(p, cursor);
 	return CXChildVisit_Continue;
 }
 
@@ -591,7 +625,7 @@ static CXTranslationUnit open_unit(struct unit *unit, CXIndex index,
 		"-D__IIG=1",
 		"-fblocks",
 		"-Wno-pragma-once-outside-header",
-		"-Wno-pragma-system-header-outside-header",
+		"-Wno-inaccessible-base",
 		"-resource-dir",
 		IIG_RESOURCE_DIR,
 	};

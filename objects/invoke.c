@@ -20,14 +20,19 @@ static kern_return_t nobody_implements(const OSMetaClass *meta, const struct OSM
 		      shape->class_name, shape->name);
 }
 
+static kern_return_t on_no_object(const struct OSMethodShape *shape)
+{
+	return refuse(kIOReturnBadArgument, "%s::%s was called on no object", shape->class_name,
+		      shape->name);
+}
+
 kern_return_t OSObjectInvoke(OSObject *self, const struct OSMethodShape *shape, void *msg)
 {
 	object_router_fn router;
 	const struct OSMethod *method;
 
 	if (self == NULL)
-		return refuse(kIOReturnBadArgument, "%s::%s was called on no object",
-			      shape->class_name, shape->name);
+		return on_no_object(shape);
 	method = OSMetaClassFindMethod(self->meta, shape->id);
 	if (method == NULL)
 		return nobody_implements(self->meta, shape);
@@ -43,6 +48,8 @@ kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
 {
 	const struct OSMethod *method = OSMetaClassFindMethod(super, shape->id);
 
+	if (self == NULL)
+		return on_no_object(shape);
 	if (method == NULL)
 		return nobody_implements(super, shape);
 	method->invoke(self, msg);
