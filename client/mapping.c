@@ -235,7 +235,7 @@ static kern_return_t map(struct connection *c, uint32_t type, bool read_only,
 	struct mapping *m = find(c, type);
 	if (m == NULL) {
 		kern_return_t status = map_new(c, type, read_only, &m);
-		if (status != kIOReturnSuccess)
+		if (m == NULL)
 			return status;
 	} else if (m->read_only != read_only) {
 		return refuse(kIOReturnBadArgument, "type %u is mapped already, %s: unmap it first",
