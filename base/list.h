@@ -12,15 +12,15 @@ struct list {
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-#define list_for_each(pos, head, member)                                                     \
+#define list_for_each(pos, head, member)                                                         \
 	for (pos = container_of((head)->next, __typeof__(*pos), member); &pos->member != (head); \
 	     pos = container_of(pos->member.next, __typeof__(*pos), member))
 
 /* The current element may be removed and freed, no other. */
-#define list_for_each_safe(pos, tmp, head, member)                                               \
-	for (pos = container_of((head)->next, __typeof__(*pos), member),                         \
-	    tmp = container_of(pos->member.next, __typeof__(*pos), member);                      \
-	     &pos->member != (head);                                                             \
+#define list_for_each_safe(pos, tmp, head, member)                          \
+	for (pos = container_of((head)->next, __typeof__(*pos), member),    \
+	    tmp = container_of(pos->member.next, __typeof__(*pos), member); \
+	     &pos->member != (head);                                        \
 	     pos = tmp, tmp = container_of(pos->member.next, __typeof__(*pos), member))
 
 static inline void list_init(struct list *list)

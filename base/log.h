@@ -18,6 +18,6 @@ void log_to_stderr(const char *process, enum log_level max); // the usual sink, 
 void log_emit(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_emit(LOG_LEVEL_ERROR, __VA_ARGS__)
-#define log_warn(...) log_emit(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_info(...) log_emit(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_warn(...)  log_emit(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_info(...)  log_emit(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_emit(LOG_LEVEL_DEBUG, __VA_ARGS__)

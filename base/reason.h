@@ -16,7 +16,7 @@
 #define REASON_MAX 512
 
 IOReturn refuse(IOReturn status, const char *format, ...) __attribute__((format(printf, 2, 3)));
-const char *reason_last(void);        // never NULL
-void reason_set(const char *text);    // as received from a peer
+const char *reason_last(void);     // never NULL
+void reason_set(const char *text); // as received from a peer
 void reason_clear(void);
 IOReturn return_from_errno(int error); // a negative errno to the nearest kIOReturn

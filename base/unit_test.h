@@ -12,11 +12,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#define UNIT_TESTS(name, ...)                                                                      \
-	int main(void)                                                                             \
-	{                                                                                          \
-		const TTest *const tests[] = {__VA_ARGS__};                                        \
-		return unit_run(name, tests, sizeof(tests) / sizeof(tests[0]));                    \
+#define UNIT_TESTS(name, ...)                                                   \
+	int main(void)                                                          \
+	{                                                                       \
+		const TTest *const tests[] = { __VA_ARGS__ };                   \
+		return unit_run(name, tests, sizeof(tests) / sizeof(tests[0])); \
 	}
 
 #define UNIT_TIME_LIMIT_S 30

@@ -171,7 +171,7 @@ static int put_value(struct encoder *e, const OSObject *object)
 
 int binary_put(struct binary_buffer *buffer, const OSObject *object)
 {
-	struct encoder e = {.buffer = buffer};
+	struct encoder e = { .buffer = buffer };
 	size_t before = buffer->size;
 	int ret = object != NULL ? put_value(&e, object) : put_node(&e, NODE_NONE, 0, NULL, 0);
 
@@ -410,7 +410,7 @@ static bool is_none(const struct decoder *d)
 
 int binary_get(const void *data, size_t size, size_t *used, OSObject **object)
 {
-	struct decoder d = {.data = data, .left = size};
+	struct decoder d = { .data = data, .left = size };
 	OSObject *value = NULL;
 	int ret = 0;
 

@@ -209,7 +209,7 @@ START_TEST(number_of_nodes_is_bounded_both_ways)
 	ck_assert_int_eq(binary_put(&buffer, AS_OBJECT(array)), -EMSGSIZE);
 	buffer.size = 8 * BINARY_NODES_MAX; // the largest again, and one more
 	ck_assert_int_eq(binary_put(&buffer, AS_OBJECT(kOSBooleanTrue)), 0);
-	memcpy(buffer.data + 4, &(uint32_t){BINARY_NODES_MAX}, 4);
+	memcpy(buffer.data + 4, &(uint32_t){ BINARY_NODES_MAX }, 4);
 	ck_assert_int_eq(try(buffer.data, buffer.size), -EBADMSG);
 	OSObjectRelease(array);
 	binary_buffer_deinit(&buffer);

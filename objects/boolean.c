@@ -10,12 +10,12 @@ struct OSBoolean_IVars {
 	bool value;
 };
 
-static struct OSBoolean_IVars values[] = {{false}, {true}};
+static struct OSBoolean_IVars values[] = { { false }, { true } };
 static OSBoolean instances[] = {
-	{.super.super = {.meta = &gOSBooleanMetaClass, .refcount = 1, .flags = OBJECT_IMMORTAL},
-	 .ivars = &values[0]},
-	{.super.super = {.meta = &gOSBooleanMetaClass, .refcount = 1, .flags = OBJECT_IMMORTAL},
-	 .ivars = &values[1]},
+	{ .super.super = { .meta = &gOSBooleanMetaClass, .refcount = 1, .flags = OBJECT_IMMORTAL },
+	  .ivars = &values[0] },
+	{ .super.super = { .meta = &gOSBooleanMetaClass, .refcount = 1, .flags = OBJECT_IMMORTAL },
+	  .ivars = &values[1] },
 };
 
 OSBoolean *const kOSBooleanFalse = &instances[0];

@@ -47,7 +47,7 @@ static struct {
 	pthread_mutex_t lock;
 	const OSMetaClass **classes; // guarded by lock; ascending by name
 	size_t count, room;          // guarded by lock
-} registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} registry = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* Where `name` is, or would be. With the lock held. */
 static size_t find_name(const char *name, bool *found)
@@ -172,7 +172,7 @@ static void lookup_remember(_Atomic(struct lookup *) *bucket, const OSMetaClass 
 	if (entry == NULL)
 		return;
 	/* Two threads that miss together both add theirs: a bounded waste. */
-	*entry = (struct lookup){.meta = meta, .id = id, .row = row};
+	*entry = (struct lookup){ .meta = meta, .id = id, .row = row };
 	entry->next = atomic_load_explicit(bucket, memory_order_acquire);
 	while (!atomic_compare_exchange_weak_explicit(bucket, &entry->next, entry,
 						      memory_order_release, memory_order_acquire))

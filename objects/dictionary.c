@@ -110,7 +110,7 @@ static bool insert(struct OSDictionary_IVars *dictionary, uint32_t position, con
 		(dictionary->count - position) * sizeof(uint32_t));
 	dictionary->by_key[position] = dictionary->count;
 	OSObjectRetain(object);
-	dictionary->entries[dictionary->count++] = (struct entry){.key = copy, .object = object};
+	dictionary->entries[dictionary->count++] = (struct entry){ .key = copy, .object = object };
 	copy = NULL;
 	return true;
 }

@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-#define RETURN_CASE(name, value, text)                                                             \
-	case kIOReturn##name:                                                                      \
+#define RETURN_CASE(name, value, text) \
+	case kIOReturn##name:          \
 		return "kIOReturn" #name;
 
 const char *IOReturnString(IOReturn ret)

@@ -50,7 +50,7 @@ OSNumber *OSNumber_withNumber(uint64_t value, size_t numberOfBits)
 		OSObjectRelease(number);
 		return NULL;
 	}
-	*number->ivars = (struct OSNumber_IVars){.value = value, .bits = numberOfBits};
+	*number->ivars = (struct OSNumber_IVars){ .value = value, .bits = numberOfBits };
 	return number;
 }
 

@@ -55,7 +55,7 @@ void OSObjectRetain(const void *object)
 void OSObjectRelease(const void *object)
 {
 	OSObject *self = counted(object);
-	struct OSObject_free_Msg msg = {0};
+	struct OSObject_free_Msg msg = { 0 };
 
 	if (self == NULL || (self->flags & OBJECT_IMMORTAL) != 0)
 		return;

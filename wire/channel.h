@@ -43,7 +43,8 @@ struct channel_events {
 /* A reply came, or the call ended without one: kIOReturnTimeout, kIOReturnOffline,
  * kIOReturnIPCError. `msg` has the out fields when status is success; its objects and descriptors
  * are borrowed as above. reason: never NULL, may be empty. */
-typedef void (*channel_reply_fn)(void *context, kern_return_t status, const char *reason, void *msg);
+typedef void (*channel_reply_fn)(void *context, kern_return_t status, const char *reason,
+				 void *msg);
 
 /* `fd` is consumed, also on failure. `methods` (ended by a NULL shape) and `events` outlive it. */
 int channel_open(struct channel **out, int fd, const struct channel_method *methods,
@@ -55,16 +56,17 @@ short channel_poll_events(const struct channel *channel);
 void channel_dispatch(struct channel *channel);
 
 /* Call the peer. `msg` is read before return. timeout_ms 0: no deadline. After 0, on_reply (may be
- * NULL; not for a oneway method) is called exactly once, never before this returns; after a negative
- * errno it is not called: -EPIPE: the channel has ended; -ENOBUFS: the peer does not read. */
+ * NULL; not for a oneway method) is called exactly once, never before this returns. After a
+ * negative errno it is not called. -EPIPE: the channel has ended; -ENOBUFS: the peer does not read.
+ */
 int channel_call(struct channel *channel, const struct OSMethodShape *shape, const void *msg,
 		 uint32_t timeout_ms, channel_reply_fn on_reply, void *context);
 
 /* Call and wait; other requests that arrive meanwhile are served. On success the caller owns the
  * out objects and descriptors in `msg`. `reason` has room for CHANNEL_REASON_MAX, or is NULL; that
  * of a failure is also this thread's last reason. */
-kern_return_t channel_call_sync(struct channel *channel, const struct OSMethodShape *shape, void *msg,
-				uint32_t timeout_ms, char *reason);
+kern_return_t channel_call_sync(struct channel *channel, const struct OSMethodShape *shape,
+				void *msg, uint32_t timeout_ms, char *reason);
 
 /* Answer. `call` is consumed; out fields of its msg are encoded when status is success; their
  * objects are released and their descriptors closed afterwards. A handler that succeeds sets every

@@ -28,7 +28,7 @@
 
 void wire_writer_init(struct wire_writer *w)
 {
-	*w = (struct wire_writer){0};
+	*w = (struct wire_writer){ 0 };
 }
 
 void wire_writer_deinit(struct wire_writer *w)
@@ -39,7 +39,7 @@ void wire_writer_deinit(struct wire_writer *w)
 
 void wire_message_dispose(int (*put)(struct wire_writer *w, const void *msg), const void *msg)
 {
-	struct wire_writer w = {.disposes = true};
+	struct wire_writer w = { .disposes = true };
 
 	put(&w, msg);
 }
@@ -55,7 +55,8 @@ static int put_failed(struct wire_writer *w, int error)
 static struct binary_buffer borrow_buffer(const struct wire_writer *w)
 {
 	return (struct binary_buffer){
-		.data = w->data, .size = w->size, .capacity = w->capacity, .limit = WIRE_BODY_MAX};
+		.data = w->data, .size = w->size, .capacity = w->capacity, .limit = WIRE_BODY_MAX
+	};
 }
 
 static int return_buffer(struct wire_writer *w, const struct binary_buffer *buffer, int ret)
@@ -133,7 +134,7 @@ int wire_put_fd(struct wire_writer *w, int fd)
 void wire_reader_init(struct wire_reader *r, const void *data, size_t size)
 {
 	/* Never NULL, which is what take() gives for a failure. */
-	*r = (struct wire_reader){.data = size != 0 ? data : (const void *)"", .size = size};
+	*r = (struct wire_reader){ .data = size != 0 ? data : (const void *)"", .size = size };
 }
 
 void wire_reader_give_fds(struct wire_reader *r, const int *fds, unsigned n_fds)
