@@ -198,7 +198,7 @@ struct job {
 	struct hosted *hosted;
 	struct channel_call *call; // owned until answered; NULL: dextd has hung up
 	void *msg;                 // the call's
-	kern_return_t (*work)(struct job *job);    // life queue
+	kern_return_t (*work)(struct job *job);    // on the queue it was started on
 	void (*answered)(const struct job *job);   // control; may be NULL
 	kern_return_t status;
 	char reason[REASON_MAX];
@@ -230,8 +230,9 @@ static void job_run(struct queue_item *item)
 	queue_post(host.control, &job->item);
 }
 
-static void job_start(struct hosted *hosted, struct channel_call *call, void *msg,
-		      kern_return_t (*work)(struct job *), void (*answered)(const struct job *))
+static void job_start(struct hosted *hosted, IODispatchQueue *queue, struct channel_call *call,
+		      void *msg, kern_return_t (*work)(struct job *),
+		      void (*answered)(const struct job *))
 {
 	struct job *job = calloc(1, sizeof(*job));
 	if (job == NULL) {
@@ -245,7 +246,7 @@ static void job_start(struct hosted *hosted, struct channel_call *call, void *ms
 	job->msg = msg;
 	job->work = work;
 	job->answered = answered;
-	queue_post(hosted->life, &job->item);
+	queue_post(queue, &job->item);
 }
 
 static void forget_route(uint64_t connection)
@@ -317,7 +318,7 @@ static void serve_start(void *context, struct channel_call *call, void *message)
 		return;
 	}
 	list_append(&host.services, &h->link);
-	job_start(h, call, msg, work_start, answered_start);
+	job_start(h, h->life, call, msg, work_start, answered_start);
 }
 
 static kern_return_t work_stop(struct job *job)
@@ -334,7 +335,7 @@ static void answered_stop(const struct job *job)
 static void stop_service(struct hosted *h, struct channel_call *call)
 {
 	h->stopping = true;
-	job_start(h, call, NULL, work_stop, answered_stop);
+	job_start(h, h->life, call, NULL, work_stop, answered_stop);
 }
 
 static void serve_stop(void *context, struct channel_call *call, void *message)
@@ -379,7 +380,7 @@ static void serve_open(void *context, struct channel_call *call, void *message)
 	route->connection = msg->connection;
 	route->hosted = h;
 	list_append(&host.routes, &route->link);
-	job_start(h, call, msg, work_open, answered_open);
+	job_start(h, h->life, call, msg, work_open, answered_open);
 }
 
 static kern_return_t work_close(struct job *job)
@@ -393,12 +394,19 @@ static void serve_close(void *context, struct channel_call *call, void *message)
 	(void)context;
 	struct DextHost_CloseConnection_Msg *msg = message;
 	struct hosted *h = find_route(msg->connection);
+	IODispatchQueue *closing = NULL;
 	if (h == NULL || h->stopping) {
 		channel_reply(call, kIOReturnNotFound, "CloseConnection: no such connection here");
 		return;
 	}
+	if (IODispatchQueue_Create("closing", 0, 0, &closing) != kIOReturnSuccess) {
+		channel_reply(call, kIOReturnNoMemory, "no memory for the close");
+		return;
+	}
 	forget_route(msg->connection);
-	job_start(h, call, msg, work_close, NULL);
+	hosted_announce_close(h);
+	job_start(h, closing, call, msg, work_close, NULL);
+	OSObjectRelease(closing);
 }
 
 static void serve_ping(void *context, struct channel_call *call, void *message)

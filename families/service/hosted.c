@@ -216,13 +216,18 @@ kern_return_t host_terminate(IOService *service)
 
 /* --- connections --- */
 
-static struct connection *find_connection(struct hosted *h, uint64_t id)
+/* The connection `id`, or any with 0, off the list. */
+static struct connection *take_connection(struct hosted *h, uint64_t id)
 {
-	struct connection *c;
+	struct connection *found = NULL, *c;
+	pthread_mutex_lock(&h->lock);
 	list_for_each(c, &h->connections, link)
-		if (c->id == id)
-			return c;
-	return NULL;
+		if (id == 0 || c->id == id)
+			found = c;
+	if (found != NULL)
+		list_remove(&found->link);
+	pthread_mutex_unlock(&h->lock);
+	return found;
 }
 
 /* Ask the driver for a user client; it stays a child until its connection closes. */
@@ -257,7 +262,9 @@ kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, int memo
 		ret = connection_open(&c, id, client, steal_fd(&memory), steal_fd(&sock),
 				      steal_fd(&bell));
 	if (ret == kIOReturnSuccess) {
+		pthread_mutex_lock(&h->lock);
 		list_append(&h->connections, &c->link);
+		pthread_mutex_unlock(&h->lock);
 	} else if (client != NULL) {
 		struct child *made = take_child(h, IOUserClient_as_IOService(client));
 		if (made != NULL)
@@ -269,28 +276,42 @@ kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, int memo
 
 static void end_connection(struct hosted *h, struct connection *c)
 {
-	IOService *client = IOUserClient_as_IOService(c->client);
-	list_remove(&c->link);
-	struct child *made = take_child(h, client);
+	struct child *made = take_child(h, IOUserClient_as_IOService(c->client));
 	if (made != NULL)
 		child_end(made); // Stop: the driver completes or drops what it owes the client
 	connection_close(c);
 }
 
+void hosted_announce_close(struct hosted *h)
+{
+	atomic_fetch_add(&h->n_closing, 1);
+}
+
 kern_return_t hosted_close(struct hosted *h, uint64_t id)
 {
-	struct connection *c = find_connection(h, id);
+	struct connection *c = take_connection(h, id);
+	if (c != NULL)
+		end_connection(h, c);
+	atomic_fetch_sub(&h->n_closing, 1);
+	worker_wake(&h->n_closing);
 	if (c == NULL)
 		return refuse(kIOReturnNotFound, "no connection %llu", (unsigned long long)id);
-	end_connection(h, c);
 	return kIOReturnSuccess;
+}
+
+static void await_closes(struct hosted *h)
+{
+	uint32_t n;
+	while ((n = atomic_load(&h->n_closing)) != 0)
+		worker_wait(&h->n_closing, n, 0); // bounded by dextd, which kills a dext that is late
 }
 
 void hosted_stop(struct hosted *h)
 {
-	struct connection *c, *tmp;
-	list_for_each_safe(c, tmp, &h->connections, link)
+	struct connection *c;
+	while ((c = take_connection(h, 0)) != NULL)
 		end_connection(h, c);
+	await_closes(h);
 	struct child *child;
 	while ((child = take_child(h, NULL)) != NULL)
 		child_end(child);

@@ -4,8 +4,8 @@
 /*
  * One service that dextd matched and this dext runs: its provider, its clients, its life.
  *
- * Everything that can take long - creating the provider, Start, NewUserClient, Stop - runs on the
- * `life` queue of the hosted service, one at a time, so that dextd's conversation stays answered.
+ * What can take long - creating the provider, Start, NewUserClient, Stop - runs on the `life` queue
+ * of the hosted service, one at a time, so that dextd's conversation stays answered.
  */
 
 #include <pthread.h>
@@ -25,10 +25,11 @@ struct hosted {
 	const struct family_ops *family;
 	IOService *provider; // owned
 	IOService *service;  // owned; NULL until started
-	struct list connections; // life queue
-	uint64_t opening;        // life queue: the connection that NewUserClient is called for
+	uint64_t opening;     // life queue: the connection that NewUserClient is called for
 	pthread_mutex_t lock;
-	struct list children; // lock: services made with Create
+	struct list connections;    // lock
+	struct list children;       // lock: services made with Create
+	_Atomic uint32_t n_closing; // closes under way, each on a queue of its own; a futex word
 };
 
 struct DextHost_StartService_Msg;
@@ -37,9 +38,13 @@ struct DextHost_StartService_Msg;
 int hosted_new(struct hosted **out, struct DextHost_StartService_Msg *msg);
 struct hosted *hosted_free(struct hosted *hosted); // stopped before; returns NULL
 
-/* All on the life queue. Each leaves its reason with the thread. */
+/* On the life queue. Each leaves its reason with the thread. */
 kern_return_t hosted_start(struct hosted *hosted);
 void hosted_stop(struct hosted *hosted);
 kern_return_t hosted_open(struct hosted *hosted, uint64_t connection, uint32_t type, int memory_fd,
 			  int socket_fd, int doorbell_fd); // descriptors are consumed
+
+/* On any queue but the life queue, announced before by hosted_announce_close: a client whose method
+ * does not return keeps its own close waiting, and nobody else's open. */
+void hosted_announce_close(struct hosted *hosted);
 kern_return_t hosted_close(struct hosted *hosted, uint64_t connection);

@@ -4,6 +4,7 @@
  * driver starts. Where things were built comes from the environment: DEXTD, VICTIM, VICTIM_PLIST.
  */
 
+#include <assert.h>
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -49,12 +50,16 @@ static void write_file(const char *path, const char *text)
 	ck_assert_int_eq(fclose(f), 0);
 }
 
-static void run(const char *format, const char *a, const char *b)
+static void run(const char *program, const char *option, const char *from, const char *to)
 {
-	char command[1024];
-	int n = snprintf(command, sizeof(command), format, a, b);
-	ck_assert(n > 0 && (size_t)n < sizeof(command));
-	ck_assert_msg(system(command) == 0, "%s", command);
+	pid_t pid = fork();
+	if (pid == 0) {
+		execlp(program, program, option, from, to, (char *)NULL);
+		_exit(127);
+	}
+	int status;
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(status == 0, "%s %s %s failed", program, option, from);
 }
 
 static void make_bundle(const struct rig *rig, const char *misbehave)
@@ -64,7 +69,7 @@ static void make_bundle(const struct rig *rig, const char *misbehave)
 	ck_assert_int_eq(mkdir(path, 0755), 0);
 	snprintf(path, sizeof(path), "%s/bundles/victim.dext", rig->folder);
 	ck_assert_int_eq(mkdir(path, 0755), 0);
-	run("cp %s %s/victim", need_env("VICTIM"), path);
+	run("cp", "-p", need_env("VICTIM"), path);
 
 	FILE *f = fopen(need_env("VICTIM_PLIST"), "r");
 	ck_assert_ptr_nonnull(f);
@@ -153,7 +158,7 @@ void rig_stop(struct rig *rig)
 	ck_assert_int_eq(waitpid(rig->dextd, &status, 0), rig->dextd);
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "dextd ended with %#x", status);
 	check_no_process_left(rig);
-	run("rm -r %s%s", rig->folder, "");
+	run("rm", "-r", rig->folder, NULL);
 }
 
 void rig_wait_flag(IONotificationPortRef port, const int *flag)
