@@ -120,6 +120,10 @@ static const char *refuse_type(const struct type *type)
 		if (type->inner->kind == TYPE_ARRAY && type->inner->name == NULL)
 			return "write a pointer to an array as a typedef";
 		return refuse_type(type->inner);
+	case TYPE_ARRAY:
+		if (type->inner->kind == TYPE_ARRAY && type->inner->name == NULL)
+			return "write the inner array as a typedef";
+		return refuse_type(type->inner);
 	default:
 		return NULL;
 	}

@@ -22,33 +22,38 @@ static const struct model_class *built_class(const struct builder *b, const char
 	return NULL;
 }
 
-static const struct model_method *built_method(const struct model_class *cls, const char *name)
+/* The methods of a built class stand in the order of their declarations. */
+static const struct model_method *built_method(const struct builder *b, const struct method *source)
 {
-	for (size_t i = 0; i < cls->n_methods; i++)
-		if (strcmp(cls->methods[i].name, name) == 0)
-			return &cls->methods[i];
-	return NULL;
+	const struct model_class *cls = built_class(b, source->cls->name);
+	assert(cls != NULL);
+	return &cls->methods[source - source->cls->methods];
 }
 
-static const char *field_of(struct arena *arena, const struct model_param *param,
-			    const struct type *declared)
+/* An array parameter is a pointer in C. It is declared as one: an array's length there would be a
+ * promise of the caller, and a short string is a good name. */
+static const char *declare_param(struct arena *arena, const struct type *type, const char *name)
+{
+	if (type->kind != TYPE_ARRAY)
+		return type_declare(arena, type, name);
+	struct type element = *type->inner;
+	element.is_const |= type->is_const;
+	return type_declare(arena, &element, arena_format(arena, "*%s", name));
+}
+
+/* Its field of the message; `type` as declared. */
+static const char *declare_field(struct arena *arena, const struct model_param *param,
+				 const struct type *type)
 {
 	struct type plain = *param->type;
-	if (param->carry != CARRY_NAME && param->carry != CARRY_ARRAY &&
-	    param->carry != CARRY_FD_ARRAY) {
-		if (plain.kind == TYPE_ARRAY) { // LOCALONLY: an array parameter is a pointer
-			struct type element = *plain.inner;
-			element.is_const |= plain.is_const;
-			return type_declare(arena, &element,
-					    arena_format(arena, "*%s", param->name));
-		}
-		plain.is_const = false;
-		return type_declare(arena, &plain, param->name);
-	}
-	plain = *declared->inner;
 	plain.is_const = false;
-	return type_declare(arena, &plain,
-			    arena_format(arena, "%s[%" PRIu64 "]", param->name, param->room));
+	if (param->room > 0)
+		return type_declare(
+			arena, &plain,
+			arena_format(arena, "%s[%" PRIu64 "]", param->name, param->room));
+	if (type->kind == TYPE_ARRAY)
+		return declare_param(arena, type, param->name);
+	return type_declare(arena, &plain, param->name);
 }
 
 static bool enters_as_object(const struct type *type)
@@ -73,7 +78,7 @@ static struct model_param build_param(struct arena *arena, const struct method *
 	const struct param *source = &method->params[i];
 	struct model_param param = {
 		.name = source->name,
-		.declared = type_declare(arena, source->type, source->name),
+		.declared = declare_param(arena, source->type, source->name),
 		.type = source->type,
 		.is_object = enters_as_object(source->type),
 	};
@@ -95,7 +100,7 @@ static struct model_param build_param(struct arena *arena, const struct method *
 	default:
 		break;
 	}
-	param.field = field_of(arena, &param, source->type);
+	param.field = declare_field(arena, &param, source->type);
 	return param;
 }
 
@@ -128,7 +133,7 @@ static void resolve(struct builder *b, const struct method *source, struct model
 	const struct unit *unit = b->model->unit;
 	if (method->kind == METHOD_OVERRIDE) {
 		const struct method *base = inherited_method(source->cls, source->name);
-		method->base = built_method(built_class(b, base->cls->name), base->name);
+		method->base = built_method(b, base);
 		method->prototype = method->base->prototype;
 		method->is_localonly = method->base->is_localonly;
 		method->is_oneway = method->base->is_oneway;
@@ -136,8 +141,7 @@ static void resolve(struct builder *b, const struct method *source, struct model
 	if (method->kind == METHOD_CALLBACK) {
 		const struct method *prototype =
 			prototype_method(unit, source->cls, source->prototype);
-		method->prototype =
-			built_method(built_class(b, prototype->cls->name), prototype->name);
+		method->prototype = built_method(b, prototype);
 	}
 }
 
@@ -237,6 +241,7 @@ static void list_classes(struct builder *b)
 		if (item->kind != ITEM_CLASS)
 			continue;
 		const struct model_class *cls = built_class(b, item->cls->name);
+		assert(cls != NULL);
 		ARENA_APPEND(model->arena, model->classes, model->n_classes, cls);
 		model->only_protocols &= cls->is_protocol;
 	}

@@ -16,7 +16,7 @@
 const char *parser_take(struct parser *p, CXString string)
 {
 	const char *text = clang_getCString(string);
-	const char *copy = text == NULL ? NULL : arena_copy(p->unit->arena, text, strlen(text));
+	const char *copy = text == NULL ? "" : arena_copy(p->unit->arena, text, strlen(text));
 	clang_disposeString(string);
 	return copy;
 }
@@ -28,7 +28,8 @@ const char *parser_spelling(struct parser *p, CXCursor cursor)
 
 static const char *doc_of(struct parser *p, CXCursor cursor)
 {
-	return parser_take(p, clang_Cursor_getRawCommentText(cursor));
+	const char *comment = parser_take(p, clang_Cursor_getRawCommentText(cursor));
+	return *comment == '\0' ? NULL : comment;
 }
 
 struct location parser_locate(struct parser *p, CXSourceLocation location)
@@ -36,8 +37,8 @@ struct location parser_locate(struct parser *p, CXSourceLocation location)
 	CXFile file = NULL;
 	unsigned line = 0;
 	clang_getExpansionLocation(location, &file, &line, NULL, NULL);
-	const char *name = file == NULL ? NULL : parser_take(p, clang_getFileName(file));
-	return (struct location){ name != NULL ? name : p->unit->file, line };
+	const char *name = file == NULL ? p->unit->file : parser_take(p, clang_getFileName(file));
+	return (struct location){ name, line };
 }
 
 struct location parser_where(struct parser *p, CXCursor cursor)

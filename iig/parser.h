@@ -16,7 +16,7 @@ struct parser {
 	size_t source_size;
 };
 
-/* The string, copied; NULL if it has none. Disposes of it. */
+/* The string, copied; "" if it has none. Disposes of it. */
 const char *parser_take(struct parser *p, CXString string);
 const char *parser_spelling(struct parser *p, CXCursor cursor);
 struct location parser_locate(struct parser *p, CXSourceLocation location);

@@ -162,7 +162,7 @@ static inline kern_return_t Driver_RegisterService(Driver *self)
 }
 
 static inline kern_return_t Driver_Create(Driver *self, IOService *provider,
-					  const IOPropertyName propertiesKey, IOService **result)
+					  const char *propertiesKey, IOService **result)
 {
 	return IOService_Create(Driver_as_IOService(self), provider, propertiesKey, result);
 }
@@ -187,7 +187,7 @@ static inline kern_return_t Driver_GetRegistryEntryID(Driver *self, uint64_t *re
 	return IOService_GetRegistryEntryID(Driver_as_IOService(self), registryEntryID);
 }
 
-static inline kern_return_t Driver_SetName(Driver *self, const IOServiceName name)
+static inline kern_return_t Driver_SetName(Driver *self, const char *name)
 {
 	return IOService_SetName(Driver_as_IOService(self), name);
 }
@@ -295,8 +295,7 @@ static inline kern_return_t DriverClient_NewUserClient(DriverClient *self, uint3
 }
 
 static inline kern_return_t DriverClient_Create(DriverClient *self, IOService *provider,
-						const IOPropertyName propertiesKey,
-						IOService **result)
+						const char *propertiesKey, IOService **result)
 {
 	return IOService_Create(DriverClient_as_IOService(self), provider, propertiesKey, result);
 }
@@ -323,7 +322,7 @@ static inline kern_return_t DriverClient_GetRegistryEntryID(DriverClient *self,
 	return IOService_GetRegistryEntryID(DriverClient_as_IOService(self), registryEntryID);
 }
 
-static inline kern_return_t DriverClient_SetName(DriverClient *self, const IOServiceName name)
+static inline kern_return_t DriverClient_SetName(DriverClient *self, const char *name)
 {
 	return IOService_SetName(DriverClient_as_IOService(self), name);
 }
@@ -334,8 +333,7 @@ static inline IOService *DriverClient_GetProvider(DriverClient *self)
 }
 
 static inline void DriverClient_AsyncCompletion(DriverClient *self, OSAction *action,
-						IOReturn status,
-						const IOUserClientAsyncArgumentsArray asyncData,
+						IOReturn status, const uint64_t *asyncData,
 						uint32_t asyncDataCount)
 {
 	IOUserClient_AsyncCompletion(DriverClient_as_IOUserClient(self), action, status, asyncData,

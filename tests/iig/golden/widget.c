@@ -116,7 +116,7 @@ const struct OSMethodShape Widget_paint_Shape = {
 	.msg_size = sizeof(struct Widget_paint_Msg),
 };
 
-bool Widget_paint(Widget *self, double opacity, enum WidgetColour colour, const uint8_t palette[3],
+bool Widget_paint(Widget *self, double opacity, enum WidgetColour colour, const uint8_t *palette,
 		  struct WidgetPart *part, WidgetRange range)
 {
 	struct Widget_paint_Msg msg = {
@@ -348,7 +348,7 @@ const struct OSMethodShape Widget_rename_Shape = {
 	.get_reply = get_nothing,
 };
 
-kern_return_t Widget_rename(Widget *self, const WidgetName name, const IOServiceName title)
+kern_return_t Widget_rename(Widget *self, const char *name, const char *title)
 {
 	struct Widget_rename_Msg msg = { 0 };
 	kern_return_t ret =
@@ -411,8 +411,8 @@ const struct OSMethodShape Widget_fill_Shape = {
 	.get_reply = get_nothing,
 };
 
-kern_return_t Widget_fill(Widget *self, const int16_t values[4], uint32_t valuesCount,
-			  const bool flags[2], uint32_t flagsCount)
+kern_return_t Widget_fill(Widget *self, const int16_t *values, uint32_t valuesCount,
+			  const bool *flags, uint32_t flagsCount)
 {
 	if (valuesCount > 4)
 		return OSMethodRefuse(&Widget_fill_Shape, kIOReturnOverrun, "values");
@@ -565,7 +565,7 @@ const struct OSMethodShape Widget_share_Shape = {
 	.get_reply = Widget_share_get_reply,
 };
 
-kern_return_t Widget_share(Widget *self, dext_fd_t memory, const dext_fd_t extras[2],
+kern_return_t Widget_share(Widget *self, dext_fd_t memory, const dext_fd_t *extras,
 			   uint32_t extrasCount, dext_fd_t *copy)
 {
 	if (extrasCount > 2)
@@ -716,7 +716,7 @@ const struct OSMethodShape Widget_Resized_Shape = {
 	.get_reply = get_nothing,
 };
 
-void Widget_Resized(Widget *self, OSAction *action, IOReturn status, const uint32_t sizes[2],
+void Widget_Resized(Widget *self, OSAction *action, IOReturn status, const uint32_t *sizes,
 		    uint32_t sizesCount)
 {
 	(void)self;
@@ -928,8 +928,8 @@ __attribute__((constructor)) static void register_Widget(void)
 
 /* ---- Gadget ---- */
 
-kern_return_t Gadget_super_fill(Gadget *self, const int16_t numbers[4], uint32_t n,
-				const bool bits[2], uint32_t m)
+kern_return_t Gadget_super_fill(Gadget *self, const int16_t *numbers, uint32_t n, const bool *bits,
+				uint32_t m)
 {
 	if (n > 4)
 		return OSMethodRefuse(&Widget_fill_Shape, kIOReturnOverrun, "numbers");
@@ -961,8 +961,7 @@ static void Gadget_fill_Invoke(OSObject *self, void *msg)
 				  m->flagsCount);
 }
 
-kern_return_t Gadget_super_rename(Gadget *self, const WidgetName shortName,
-				  const IOServiceName longName)
+kern_return_t Gadget_super_rename(Gadget *self, const char *shortName, const char *longName)
 {
 	struct Widget_rename_Msg msg = { 0 };
 	kern_return_t ret =
@@ -1001,8 +1000,8 @@ static void Gadget_copyChild_Invoke(OSObject *self, void *msg)
 	m->ret = Gadget_copyChild_Impl((Gadget *)self, m->index);
 }
 
-void Gadget_super_onResized(Gadget *self, OSAction *action, IOReturn status,
-			    const uint32_t sizes[2], uint32_t sizesCount)
+void Gadget_super_onResized(Gadget *self, OSAction *action, IOReturn status, const uint32_t *sizes,
+			    uint32_t sizesCount)
 {
 	if (sizesCount > 2) {
 		OSMethodRefuse(&Widget_onResized_Shape, kIOReturnOverrun, "sizes");

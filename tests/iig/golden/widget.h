@@ -94,7 +94,7 @@ struct Widget_paint_Msg {
 };
 extern const struct OSMethodShape Widget_paint_Shape;
 /*! What never leaves the process may carry anything. */
-bool Widget_paint(Widget *self, double opacity, enum WidgetColour colour, const uint8_t palette[3],
+bool Widget_paint(Widget *self, double opacity, enum WidgetColour colour, const uint8_t *palette,
 		  struct WidgetPart *part, WidgetRange range);
 
 #define Widget_getPart_ID 0xe84af441aa171980ULL
@@ -151,7 +151,7 @@ struct Widget_rename_Msg {
 	kern_return_t ret;
 };
 extern const struct OSMethodShape Widget_rename_Shape;
-kern_return_t Widget_rename(Widget *self, const WidgetName name, const IOServiceName title);
+kern_return_t Widget_rename(Widget *self, const char *name, const char *title);
 
 #define Widget_fill_ID 0xc31fe859bb0e8b28ULL
 struct Widget_fill_Msg {
@@ -162,8 +162,8 @@ struct Widget_fill_Msg {
 	kern_return_t ret;
 };
 extern const struct OSMethodShape Widget_fill_Shape;
-kern_return_t Widget_fill(Widget *self, const int16_t values[4], uint32_t valuesCount,
-			  const bool flags[2], uint32_t flagsCount);
+kern_return_t Widget_fill(Widget *self, const int16_t *values, uint32_t valuesCount,
+			  const bool *flags, uint32_t flagsCount);
 
 #define Widget_attach_ID 0xe2365903c954f5ebULL
 struct Widget_attach_Msg {
@@ -185,7 +185,7 @@ struct Widget_share_Msg {
 	kern_return_t ret;
 };
 extern const struct OSMethodShape Widget_share_Shape;
-kern_return_t Widget_share(Widget *self, dext_fd_t memory, const dext_fd_t extras[2],
+kern_return_t Widget_share(Widget *self, dext_fd_t memory, const dext_fd_t *extras,
 			   uint32_t extrasCount, dext_fd_t *copy);
 
 #define Widget_reset_ID 0xa3f3bd9cea17ab61ULL
@@ -213,7 +213,7 @@ struct Widget_Resized_Msg {
 };
 extern const struct OSMethodShape Widget_Resized_Shape;
 /*! What a completion of resize() looks like. */
-void Widget_Resized(Widget *self, OSAction *action, IOReturn status, const uint32_t sizes[2],
+void Widget_Resized(Widget *self, OSAction *action, IOReturn status, const uint32_t *sizes,
 		    uint32_t sizesCount);
 
 #define Widget_resize_ID 0xcb186d79292c1c06ULL
@@ -269,14 +269,13 @@ static inline void Gadget_release(Gadget *self)
 	OSObjectRelease(self);
 }
 
-static inline kern_return_t Gadget_fill(Gadget *self, const int16_t values[4], uint32_t valuesCount,
-					const bool flags[2], uint32_t flagsCount)
+static inline kern_return_t Gadget_fill(Gadget *self, const int16_t *values, uint32_t valuesCount,
+					const bool *flags, uint32_t flagsCount)
 {
 	return Widget_fill(Gadget_as_Widget(self), values, valuesCount, flags, flagsCount);
 }
 
-static inline kern_return_t Gadget_rename(Gadget *self, const WidgetName name,
-					  const IOServiceName title)
+static inline kern_return_t Gadget_rename(Gadget *self, const char *name, const char *title)
 {
 	return Widget_rename(Gadget_as_Widget(self), name, title);
 }
@@ -329,8 +328,7 @@ static inline void Gadget_visit(Gadget *self, WidgetVisitor visitor, void *conte
 }
 
 static inline bool Gadget_paint(Gadget *self, double opacity, enum WidgetColour colour,
-				const uint8_t palette[3], struct WidgetPart *part,
-				WidgetRange range)
+				const uint8_t *palette, struct WidgetPart *part, WidgetRange range)
 {
 	return Widget_paint(Gadget_as_Widget(self), opacity, colour, palette, part, range);
 }
@@ -364,7 +362,7 @@ static inline kern_return_t Gadget_attach(Gadget *self, OSString *label, IOServi
 	return Widget_attach(Gadget_as_Widget(self), label, service, properties);
 }
 
-static inline kern_return_t Gadget_share(Gadget *self, dext_fd_t memory, const dext_fd_t extras[2],
+static inline kern_return_t Gadget_share(Gadget *self, dext_fd_t memory, const dext_fd_t *extras,
 					 uint32_t extrasCount, dext_fd_t *copy)
 {
 	return Widget_share(Gadget_as_Widget(self), memory, extras, extrasCount, copy);
@@ -376,7 +374,7 @@ static inline kern_return_t Gadget_reset(Gadget *self)
 }
 
 static inline void Gadget_Resized(Gadget *self, OSAction *action, IOReturn status,
-				  const uint32_t sizes[2], uint32_t sizesCount)
+				  const uint32_t *sizes, uint32_t sizesCount)
 {
 	Widget_Resized(Gadget_as_Widget(self), action, status, sizes, sizesCount);
 }
@@ -408,8 +406,8 @@ void Widget_super_free(Widget *self);
 bool Widget_isEqualTo_Impl(Widget_isEqualTo_Args);
 bool Widget_super_isEqualTo(Widget *self, const OSObject *other);
 
-#define Widget_paint_Args                                                                 \
-	Widget *self, double opacity, enum WidgetColour colour, const uint8_t palette[3], \
+#define Widget_paint_Args                                                               \
+	Widget *self, double opacity, enum WidgetColour colour, const uint8_t *palette, \
 		struct WidgetPart *part, WidgetRange range
 /*! What never leaves the process may carry anything. */
 bool Widget_paint_Impl(Widget_paint_Args);
@@ -432,11 +430,11 @@ WidgetRange Widget_range_Impl(Widget_range_Args);
 /*! Numbers in, numbers out. */
 kern_return_t Widget_measure_Impl(Widget_measure_Args);
 
-#define Widget_rename_Args Widget *self, const WidgetName name, const IOServiceName title
+#define Widget_rename_Args Widget *self, const char *name, const char *title
 kern_return_t Widget_rename_Impl(Widget_rename_Args);
 
-#define Widget_fill_Args                                                                  \
-	Widget *self, const int16_t values[4], uint32_t valuesCount, const bool flags[2], \
+#define Widget_fill_Args                                                              \
+	Widget *self, const int16_t *values, uint32_t valuesCount, const bool *flags, \
 		uint32_t flagsCount
 kern_return_t Widget_fill_Impl(Widget_fill_Args);
 
@@ -444,8 +442,8 @@ kern_return_t Widget_fill_Impl(Widget_fill_Args);
 	Widget *self, OSString *label, IOService *service, OSDictionary **properties
 kern_return_t Widget_attach_Impl(Widget_attach_Args);
 
-#define Widget_share_Args                                                                \
-	Widget *self, dext_fd_t memory, const dext_fd_t extras[2], uint32_t extrasCount, \
+#define Widget_share_Args                                                              \
+	Widget *self, dext_fd_t memory, const dext_fd_t *extras, uint32_t extrasCount, \
 		dext_fd_t *copy
 kern_return_t Widget_share_Impl(Widget_share_Args);
 
@@ -460,33 +458,31 @@ void Widget_poke_Impl(Widget_poke_Args);
 kern_return_t Widget_resize_Impl(Widget_resize_Args);
 
 #define Widget_onResized_Args \
-	Widget *self, OSAction *action, IOReturn result, const uint32_t both[2], uint32_t number
+	Widget *self, OSAction *action, IOReturn result, const uint32_t *both, uint32_t number
 /*! Called when it was resized. */
 void Widget_onResized_Impl(Widget_onResized_Args);
 
 /* What Gadget's author writes, and how it calls its super class. */
 
 #define Gadget_fill_Args \
-	Gadget *self, const int16_t numbers[4], uint32_t n, const bool bits[2], uint32_t m
+	Gadget *self, const int16_t *numbers, uint32_t n, const bool *bits, uint32_t m
 kern_return_t Gadget_fill_Impl(Gadget_fill_Args);
-kern_return_t Gadget_super_fill(Gadget *self, const int16_t numbers[4], uint32_t n,
-				const bool bits[2], uint32_t m);
+kern_return_t Gadget_super_fill(Gadget *self, const int16_t *numbers, uint32_t n, const bool *bits,
+				uint32_t m);
 
-#define Gadget_rename_Args Gadget *self, const WidgetName shortName, const IOServiceName longName
+#define Gadget_rename_Args Gadget *self, const char *shortName, const char *longName
 kern_return_t Gadget_rename_Impl(Gadget_rename_Args);
-kern_return_t Gadget_super_rename(Gadget *self, const WidgetName shortName,
-				  const IOServiceName longName);
+kern_return_t Gadget_super_rename(Gadget *self, const char *shortName, const char *longName);
 
 #define Gadget_copyChild_Args const Gadget *self, size_t index
 OSObject *Gadget_copyChild_Impl(Gadget_copyChild_Args);
 OSObject *Gadget_super_copyChild(const Gadget *self, size_t index);
 
-#define Gadget_onResized_Args                                                     \
-	Gadget *self, OSAction *action, IOReturn status, const uint32_t sizes[2], \
-		uint32_t sizesCount
+#define Gadget_onResized_Args \
+	Gadget *self, OSAction *action, IOReturn status, const uint32_t *sizes, uint32_t sizesCount
 void Gadget_onResized_Impl(Gadget_onResized_Args);
-void Gadget_super_onResized(Gadget *self, OSAction *action, IOReturn status,
-			    const uint32_t sizes[2], uint32_t sizesCount);
+void Gadget_super_onResized(Gadget *self, OSAction *action, IOReturn status, const uint32_t *sizes,
+			    uint32_t sizesCount);
 
 #define Gadget_poke_Args Gadget *self, uint32_t count, OSObject *who
 void Gadget_poke_Impl(Gadget_poke_Args);
