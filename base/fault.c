@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define GUARDS_MAX 1024
@@ -40,15 +41,15 @@ static bool guards(const struct fault_guard *guard, uintptr_t address)
 	return address >= start && address - start < guard->length;
 }
 
-/* Signal context. */
+/* Signal context: the bare system call, for a wrapper may do more. */
 static bool replace(struct fault_guard *guard)
 {
 	uintptr_t start = (uintptr_t)guard->address & ~page_mask;
 	uintptr_t end = ((uintptr_t)guard->address + guard->length + page_mask) & ~page_mask;
 
 	atomic_store(&guard->lost, 1);
-	return mmap((void *)start, end - start, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+	return syscall(SYS_mmap, start, end - start, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0L) != -1;
 }
 
 /* Signal context. */
@@ -99,7 +100,8 @@ static int install_result;
 
 static void install(void)
 {
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	struct sigaction action = { .sa_sigaction = on_sigbus,
+				    .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
 	page_mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
 	sigemptyset(&action.sa_mask);

@@ -33,7 +33,7 @@ static void shrunk_open(struct shrunk *shrunk)
 	ck_assert(bytes != MAP_FAILED);
 	memset(bytes, 0x5a, shrunk->size);
 	shrunk->bytes = bytes;
-	shrunk->guard = (struct fault_guard){.address = bytes, .length = shrunk->size};
+	shrunk->guard = (struct fault_guard){ .address = bytes, .length = shrunk->size };
 	ck_assert_int_eq(fault_handler_install(), 0);
 	ck_assert_int_eq(fault_guard_add(&shrunk->guard), 0);
 }
@@ -101,7 +101,7 @@ static int child_status(void (*fn)(void))
 	pid_t child = fork();
 
 	if (child == 0) {
-		struct rlimit none = {0};
+		struct rlimit none = { 0 };
 		setrlimit(RLIMIT_CORE, &none);
 		fn();
 		_exit(0);

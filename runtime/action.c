@@ -27,19 +27,19 @@
 
 struct cancel_request {
 	struct queue_item item;
-	OSAction *action; // kept
+	OSAction *action;           // kept
 	IODispatchFunction handler; // may be NULL
 	void *context;
 };
 
 struct OSAction_IVars {
 	pthread_mutex_t lock;
-	OSObject *target;            // kept; NULL: custom, or cancelled
-	const struct OSMethod *row;  // of the target's class; NULL: custom
-	uint64_t msgid;              // of the prototype; 0: any (custom)
-	IODispatchQueue *made_on;    // kept; may be NULL
-	uint32_t under_way;          // invocations; guarded by lock
-	bool cancelled;              // guarded by lock
+	OSObject *target;              // kept; NULL: custom, or cancelled
+	const struct OSMethod *row;    // of the target's class; NULL: custom
+	uint64_t msgid;                // of the prototype; 0: any (custom)
+	IODispatchQueue *made_on;      // kept; may be NULL
+	uint32_t under_way;            // invocations; guarded by lock
+	bool cancelled;                // guarded by lock
 	struct cancel_request *cancel; // waits for `under_way`; guarded by lock
 	void (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg);
 	void (*released)(void *context);
@@ -145,8 +145,7 @@ void *OSAction_GetReference(OSAction *self)
 /* The target is kept by an invocation under way, or by a cancel that has not run yet. */
 static IODispatchQueue *copy_target_queue(const struct OSAction_IVars *iv)
 {
-	IODispatchQueue *queue =
-		iv->target != NULL ? route_copy_queue(iv->target, iv->row) : NULL;
+	IODispatchQueue *queue = iv->target != NULL ? route_copy_queue(iv->target, iv->row) : NULL;
 
 	if (queue != NULL)
 		return queue;
@@ -308,7 +307,8 @@ kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape
 	if (action == NULL)
 		return refuse(kIOReturnBadArgument, "%s: no action", shape->name);
 	struct OSAction_IVars *iv = action->ivars;
-	if (iv->row != NULL && shape->id != iv->msgid)
+	if (iv->row != NULL &&
+	    (shape->id != iv->msgid || shape->msg_size != iv->row->shape->msg_size))
 		return refuse(kIOReturnBadMessageID, "the action was not made for %s::%s",
 			      shape->class_name, shape->name);
 	kern_return_t ret = begin(action);

@@ -102,7 +102,7 @@ static UnitReceiver *new_receiver(void)
 /* What a device does: it has the action and nothing else. */
 static kern_return_t complete(OSAction *action, uint32_t number, OSString *text)
 {
-	struct UnitDevice_Completed_Msg msg = {.action = action, .number = number, .text = text};
+	struct UnitDevice_Completed_Msg msg = { .action = action, .number = number, .text = text };
 
 	return OSActionInvoke(action, &UnitDevice_Completed_Shape, &msg);
 }
@@ -254,7 +254,7 @@ START_TEST(a_wrong_target_is_refused)
 {
 	UnitReceiver *receiver = new_receiver();
 	OSAction *action = NULL;
-	struct UnitDevice_Interrupted_Msg interrupt = {0};
+	struct UnitDevice_Interrupted_Msg interrupt = { 0 };
 
 	ck_assert_int_eq(OSAction_Create(NULL, 1, 2, 0, &action), kIOReturnBadArgument);
 	ck_assert_int_eq(OSAction_Create(UnitReceiver_as_OSObject(receiver), 12345,
@@ -390,7 +390,7 @@ static void *invoke_at_random(void *context)
 START_TEST(every_accepted_invocation_is_delivered_once)
 {
 	for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
-		struct storm storm = {.seed = seed, .left = ACTIONS};
+		struct storm storm = { .seed = seed, .left = ACTIONS };
 		pthread_t threads[INVOKERS], worker;
 
 		storm.queues[0] = new_queue("even");
@@ -444,7 +444,7 @@ static void release_custom(void *context)
 
 START_TEST(a_custom_action_delivers_at_once)
 {
-	struct custom custom = {0};
+	struct custom custom = { 0 };
 	OSAction *action = NULL;
 
 	ck_assert_int_eq(action_create_custom(deliver_custom, release_custom, &custom, &action),

@@ -27,18 +27,23 @@
 #define ALL32 0xffffffffU // the kernel, too, looks at these bits alone
 #define ALL64 0xffffffffffffffffU
 
+/* The tables are read by group, not by line. */
+/* clang-format off */
+
 #define ALLOW(name)          {SCMP_SYS(name), SCMP_ACT_ALLOW, 0, 0, 0}
 #define REFUSE(name, error)  {SCMP_SYS(name), SCMP_ACT_ERRNO(error), 0, 0, 0}
-#define ALLOW_IF(name, argument, mask, value) {SCMP_SYS(name), SCMP_ACT_ALLOW, argument, mask, value}
-#define REFUSE_IF(name, error, argument, mask, value)                                              \
-	{SCMP_SYS(name), SCMP_ACT_ERRNO(error), argument, mask, value}
+#define ALLOW_IF(name, n, mask, value) {SCMP_SYS(name), SCMP_ACT_ALLOW, n, mask, value}
+#define REFUSE_IF(name, error, n, mask, value) \
+	{SCMP_SYS(name), SCMP_ACT_ERRNO(error), n, mask, value}
 
 #define IOCTL(number)               ALLOW_IF(ioctl, 1, ALL32, (uint32_t)(number))
 #define NO_IOCTL(number, error)     REFUSE_IF(ioctl, error, 1, ALL32, (uint32_t)(number))
 #define FCNTL(command)              ALLOW_IF(fcntl, 1, ALL32, (command))
 #define PRCTL(option)               ALLOW_IF(prctl, 0, ALL32, (option))
-#define FLAG_DECIDES(name, n, flag) ALLOW_IF(name, n, flag, flag), REFUSE_IF(name, EACCES, n, flag, 0)
-#define FLAG_FORBIDS(name, n, flag) ALLOW_IF(name, n, flag, 0), REFUSE_IF(name, EACCES, n, flag, flag)
+#define FLAG_DECIDES(name, n, flag) \
+	ALLOW_IF(name, n, flag, flag), REFUSE_IF(name, EACCES, n, flag, 0)
+#define FLAG_FORBIDS(name, n, flag) \
+	ALLOW_IF(name, n, flag, 0), REFUSE_IF(name, EACCES, n, flag, flag)
 
 static const struct confine_rule rules[] = {
 	/* Descriptors at hand */
@@ -128,6 +133,8 @@ static const struct confine_rule rules[] = {
 	REFUSE(execve, EACCES), REFUSE(execveat, EACCES), REFUSE(fork, EACCES),
 	REFUSE(vfork, EACCES),
 };
+
+/* clang-format on */
 
 const struct confine_filter confine_filter = {
 	.unknown = SCMP_ACT_KILL_PROCESS,

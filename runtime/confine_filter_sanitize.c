@@ -11,12 +11,14 @@
 #include <errno.h>
 #include <seccomp.h>
 
+/* clang-format off */
 #define REFUSE(name) {SCMP_SYS(name), SCMP_ACT_ERRNO(EACCES), 0, 0, 0}
 
 static const struct confine_rule rules[] = {
-	REFUSE(socket), REFUSE(connect), REFUSE(bind),	 REFUSE(listen),
-	REFUSE(accept), REFUSE(accept4), REFUSE(execve), REFUSE(execveat),
+	REFUSE(socket), REFUSE(connect), REFUSE(bind), REFUSE(listen), REFUSE(accept),
+	REFUSE(accept4), REFUSE(execve), REFUSE(execveat),
 };
+/* clang-format on */
 
 const struct confine_filter confine_filter = {
 	.unknown = SCMP_ACT_ALLOW,

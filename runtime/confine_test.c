@@ -38,7 +38,7 @@ static int confined(int (*fn)(void))
 	pid_t child = fork();
 
 	if (child == 0) {
-		struct rlimit none = {0};
+		struct rlimit none = { 0 };
 		setrlimit(RLIMIT_CORE, &none);
 		if (confine_installed() || confine_install() < 0 || !confine_installed())
 			_exit(99);
@@ -69,16 +69,16 @@ static int failed_at(int line)
 }
 
 /* In a child, where Check cannot be asked. */
-#define MUST_FAIL(error, call)                                    \
-	do {                                                      \
-		errno = 0;                                        \
-		if ((call) != -1 || errno != (error))             \
-			return failed_at(__LINE__);               \
+#define MUST_FAIL(error, call)                        \
+	do {                                          \
+		errno = 0;                            \
+		if ((call) != -1 || errno != (error)) \
+			return failed_at(__LINE__);   \
 	} while (0)
-#define MUST(condition)                                           \
-	do {                                                      \
-		if (!(condition))                                 \
-			return failed_at(__LINE__);               \
+#define MUST(condition)                             \
+	do {                                        \
+		if (!(condition))                   \
+			return failed_at(__LINE__); \
 	} while (0)
 
 /* --- refused --- */
@@ -117,7 +117,7 @@ static int try_sockets(void)
 
 static int try_programs(void)
 {
-	char name[] = "true", *argv[] = {name, NULL};
+	char name[] = "true", *argv[] = { name, NULL };
 
 	MUST_FAIL(EACCES, execve("/bin/true", argv, NULL));
 	MUST_FAIL(EACCES, syscall(SYS_execveat, AT_FDCWD, "/bin/true", argv, NULL, 0));
@@ -210,7 +210,7 @@ static int call_unknown_ioctl(void)
 
 static int lift_limits(void)
 {
-	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 
 	return setrlimit(RLIMIT_CORE, &limit);
 }
@@ -259,7 +259,7 @@ static void wait_for_time(void *context)
 /* Threads, timers, and the wait that makes a thread. */
 static int run_the_pool(void)
 {
-	struct work work = {0};
+	struct work work = { 0 };
 
 	MUST(IODispatchQueue_Create("a", 0, 0, &work.queue) == kIOReturnSuccess);
 	MUST(IODispatchQueue_Create("b", 0, 0, &work.other) == kIOReturnSuccess);
@@ -310,9 +310,9 @@ static int send_descriptor(void)
 	union {
 		struct cmsghdr header;
 		char room[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+	} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
 	char byte = 'x';
-	struct iovec bytes = {&byte, 1};
+	struct iovec bytes = { &byte, 1 };
 	struct msghdr message = {
 		.msg_iov = &bytes,
 		.msg_iovlen = 1,

@@ -28,8 +28,8 @@
 #include <base/reason.h>
 #include <runtime/window.h>
 
-#define CACHE_MODES                                                                               \
-	(kIOMemoryMapCacheModeInhibit | kIOMemoryMapCacheModeCopyback |                           \
+#define CACHE_MODES                                                     \
+	(kIOMemoryMapCacheModeInhibit | kIOMemoryMapCacheModeCopyback | \
 	 kIOMemoryMapCacheModeWriteThrough | kIOMemoryMapCacheModeRealTime)
 
 struct IOMemoryDescriptor_IVars {
@@ -191,14 +191,15 @@ kern_return_t IOMemoryDescriptor_CreateSubMemoryDescriptor(uint64_t options, uin
 	if (of == NULL || memory == NULL)
 		return refuse(kIOReturnBadArgument, "CreateSubMemoryDescriptor: memory is missing");
 	if ((options & ~(uint64_t)kIOMemoryDirectionInOut) != 0)
-		return refuse(kIOReturnBadArgument,
-			      "CreateSubMemoryDescriptor: options %#llx: only a direction is allowed",
-			      (unsigned long long)options);
+		return refuse(
+			kIOReturnBadArgument,
+			"CreateSubMemoryDescriptor: options %#llx: only a direction is allowed",
+			(unsigned long long)options);
 	const struct IOMemoryDescriptor_IVars *whole = of->ivars;
 	if (length == 0)
 		return refuse(kIOReturnBadArgument, "CreateSubMemoryDescriptor: no length");
-	kern_return_t ret = check_range("CreateSubMemoryDescriptor", length_of(whole), offset,
-					&length);
+	kern_return_t ret =
+		check_range("CreateSubMemoryDescriptor", length_of(whole), offset, &length);
 	if (ret != kIOReturnSuccess)
 		return ret;
 
@@ -284,10 +285,11 @@ static kern_return_t check_mapping(const struct IOMemoryDescriptor_IVars *iv, ui
 		return refuse(kIOReturnBadArgument, "CreateMapping: unknown options %#llx",
 			      (unsigned long long)options);
 	if (cache != kIOMemoryMapCacheModeDefault && cache != iv->cache_mode)
-		return refuse(kIOReturnUnsupported,
-			      "CreateMapping: cache mode %#llx: this memory is mapped with its own, "
-			      "%#x",
-			      (unsigned long long)cache, iv->cache_mode);
+		return refuse(
+			kIOReturnUnsupported,
+			"CreateMapping: cache mode %#llx: this memory is mapped with its own, "
+			"%#x",
+			(unsigned long long)cache, iv->cache_mode);
 	return kIOReturnSuccess;
 }
 

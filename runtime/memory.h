@@ -23,12 +23,14 @@ struct memory_backing {
  * when fd is a regular file or memfd: a range beyond its end is refused with a reason. */
 kern_return_t memory_descriptor_create(int fd, uint64_t offset, uint64_t length, uint32_t direction,
 				       IOMemoryDescriptor **memory);
-/* What a mapping of it is cached like; kIOMemoryMapCacheModeDefault until set. Before it is shared. */
+/* What a mapping of it is cached like; kIOMemoryMapCacheModeDefault until set. Before it is shared.
+ */
 void memory_set_cache_mode(IOMemoryDescriptor *memory, uint32_t cache_mode);
 void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backing);
 
 /* The bytes of `memory` in this process, mapped once and kept until the descriptor is freed:
  * what a USB backend reads and writes. Fails with a reason. */
 kern_return_t memory_get_bytes(IOMemoryDescriptor *memory, void **address, uint64_t *length);
-/* Has the memory behind those bytes vanished? They are zeroes then, and what was read may be void. */
+/* Has the memory behind those bytes vanished? They are zeroes then, and what was read may be void.
+ */
 bool memory_is_lost(IOMemoryDescriptor *memory);

@@ -17,9 +17,9 @@ static IOBufferMemoryDescriptor *new_buffer(uint64_t capacity)
 {
 	IOBufferMemoryDescriptor *buffer = NULL;
 
-	ck_assert_int_eq(IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, capacity, 0,
-							 &buffer),
-			 kIOReturnSuccess);
+	ck_assert_int_eq(
+		IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, capacity, 0, &buffer),
+		kIOReturnSuccess);
 	return buffer;
 }
 
@@ -77,12 +77,12 @@ START_TEST(bad_buffers_are_refused)
 		uint64_t options, capacity, alignment;
 		kern_return_t ret;
 	} rows[] = {
-		{4, PAGE, 0, kIOReturnBadArgument},
-		{0, 0, 0, kIOReturnBadArgument},
-		{0, PAGE, 3, kIOReturnBadArgument},
-		{0, PAGE, 2 * PAGE, kIOReturnBadArgument},
-		{0, UINT64_MAX, 0, kIOReturnNoMemory},
-		{0, INT64_MAX, 0, kIOReturnNoMemory},
+		{ 4, PAGE, 0, kIOReturnBadArgument },
+		{ 0, 0, 0, kIOReturnBadArgument },
+		{ 0, PAGE, 3, kIOReturnBadArgument },
+		{ 0, PAGE, 2 * PAGE, kIOReturnBadArgument },
+		{ 0, UINT64_MAX, 0, kIOReturnNoMemory },
+		{ 0, INT64_MAX, 0, kIOReturnNoMemory },
 	};
 	IOBufferMemoryDescriptor *buffer = NULL;
 
@@ -123,9 +123,9 @@ START_TEST(parts_and_maps_show_the_same_bytes)
 	ck_assert_int_eq(memory_get_bytes(inner, &bytes, &length), kIOReturnSuccess);
 	ck_assert_ptr_eq(bytes, whole + 1024);
 
-	ck_assert_int_eq(IOMemoryDescriptor_CreateMapping(inner, kIOMemoryMapReadOnly, 0, 16, 0, 0,
-							  &map),
-			 kIOReturnSuccess);
+	ck_assert_int_eq(
+		IOMemoryDescriptor_CreateMapping(inner, kIOMemoryMapReadOnly, 0, 16, 0, 0, &map),
+		kIOReturnSuccess);
 	ck_assert_uint_eq(IOMemoryMap_GetLength(map), PAGE - 16);
 	ck_assert_uint_eq(IOMemoryMap_GetOffset(map), 16);
 	strcpy(whole + 1040, "hello");
@@ -142,9 +142,9 @@ START_TEST(ranges_outside_are_refused)
 {
 	IOBufferMemoryDescriptor *buffer = new_buffer(2 * PAGE);
 	static const uint64_t outside[][2] = {
-		{0, 2 * PAGE + 1}, {2 * PAGE, 0},         {2 * PAGE + 1, 0},
-		{1, 2 * PAGE},     {1, UINT64_MAX},       {UINT64_MAX, 1},
-		{UINT64_MAX, 2},   {PAGE, UINT64_MAX - 1},
+		{ 0, 2 * PAGE + 1 }, { 2 * PAGE, 0 },          { 2 * PAGE + 1, 0 },
+		{ 1, 2 * PAGE },     { 1, UINT64_MAX },        { UINT64_MAX, 1 },
+		{ UINT64_MAX, 2 },   { PAGE, UINT64_MAX - 1 },
 	};
 	IOMemoryDescriptor *part = NULL;
 	IOMemoryMap *map = NULL;
@@ -171,14 +171,14 @@ START_TEST(unknown_options_are_refused)
 		uint64_t options, address, alignment;
 		kern_return_t ret;
 	} rows[] = {
-		{kIOMemoryMapFixedAddress, 0, 0, kIOReturnBadArgument},
-		{0, 0x10000, 0, kIOReturnBadArgument},
-		{0, 0, 16, kIOReturnBadArgument},
-		{0x1000, 0, 0, kIOReturnBadArgument},
-		{0x40, 0, 0, kIOReturnBadArgument},
-		{kIOMemoryMapCacheModeInhibit | kIOMemoryMapCacheModeCopyback, 0, 0,
-		 kIOReturnBadArgument},
-		{kIOMemoryMapCacheModeInhibit, 0, 0, kIOReturnUnsupported},
+		{ kIOMemoryMapFixedAddress, 0, 0, kIOReturnBadArgument },
+		{ 0, 0x10000, 0, kIOReturnBadArgument },
+		{ 0, 0, 16, kIOReturnBadArgument },
+		{ 0x1000, 0, 0, kIOReturnBadArgument },
+		{ 0x40, 0, 0, kIOReturnBadArgument },
+		{ kIOMemoryMapCacheModeInhibit | kIOMemoryMapCacheModeCopyback, 0, 0,
+		  kIOReturnBadArgument },
+		{ kIOMemoryMapCacheModeInhibit, 0, 0, kIOReturnUnsupported },
 	};
 	IOMemoryMap *map = NULL;
 
@@ -191,9 +191,8 @@ START_TEST(unknown_options_are_refused)
 		ck_assert_str_ne(reason_last(), "");
 	}
 	memory_set_cache_mode(as_memory(buffer), kIOMemoryMapCacheModeInhibit);
-	ck_assert_int_eq(IOMemoryDescriptor_CreateMapping(as_memory(buffer),
-							  kIOMemoryMapCacheModeInhibit, 0, 0, 0, 0,
-							  &map),
+	ck_assert_int_eq(IOMemoryDescriptor_CreateMapping(
+				 as_memory(buffer), kIOMemoryMapCacheModeInhibit, 0, 0, 0, 0, &map),
 			 kIOReturnSuccess);
 	OSObjectRelease(map);
 	OSObjectRelease(buffer);
@@ -260,9 +259,9 @@ START_TEST(read_only_memory_says_so)
 			 kIOReturnSuccess);
 	ck_assert_int_eq(IOMemoryDescriptor_CreateMapping(memory, 0, 0, 0, 0, 0, &map),
 			 kIOReturnNotWritable);
-	ck_assert_int_eq(IOMemoryDescriptor_CreateMapping(memory, kIOMemoryMapReadOnly, 0, 0, 0, 0,
-							  &map),
-			 kIOReturnSuccess);
+	ck_assert_int_eq(
+		IOMemoryDescriptor_CreateMapping(memory, kIOMemoryMapReadOnly, 0, 0, 0, 0, &map),
+		kIOReturnSuccess);
 	OSObjectRelease(map);
 	OSObjectRelease(memory);
 	close(writable);

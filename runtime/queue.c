@@ -54,9 +54,9 @@ struct IODispatchQueue_IVars {
 	_Atomic uintptr_t top;   // the newest item | FLAGS
 	_Atomic uint32_t holder; // its thread's id; 0: idle, or scheduled
 	/* The holder's: */
-	struct queue_item *items; // next to run; taken from `top`
-	bool kept;                // this busy spell holds a reference to the queue
-	struct list sleepers;     // sleeper.link
+	struct queue_item *items;          // next to run; taken from `top`
+	bool kept;                         // this busy spell holds a reference to the queue
+	struct list sleepers;              // sleeper.link
 	struct cancellation *cancellation; // waits for the sleepers; NULL: none
 	struct turn turn;
 	char name[]; // constant
@@ -87,7 +87,7 @@ struct wait {
 };
 
 static pthread_mutex_t waits_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct list waits = {&waits, &waits}; // wait.link; guarded by waits_lock
+static struct list waits = { &waits, &waits }; // wait.link; guarded by waits_lock
 
 static void grant(struct queue_item *item);
 static void drain(struct turn *turn);
@@ -120,7 +120,8 @@ static enum push_result push(struct IODispatchQueue_IVars *q, struct queue_item 
 /* Holder. The next item, oldest first; NULL: none is there now. */
 static struct queue_item *peek(struct IODispatchQueue_IVars *q)
 {
-	if (q->items != NULL || top_item(atomic_load_explicit(&q->top, memory_order_relaxed)) == NULL)
+	if (q->items != NULL ||
+	    top_item(atomic_load_explicit(&q->top, memory_order_relaxed)) == NULL)
 		return q->items;
 	struct queue_item *item =
 		top_item(atomic_fetch_and_explicit(&q->top, FLAGS, memory_order_acq_rel));
@@ -170,9 +171,8 @@ static bool try_let_go(IODispatchQueue *queue)
 	atomic_store_explicit(&q->holder, 0, memory_order_relaxed);
 	uintptr_t old = atomic_load_explicit(&q->top, memory_order_relaxed);
 	while (top_item(old) == NULL) {
-		if (!atomic_compare_exchange_weak_explicit(&q->top, &old, old & ~HELD,
-							   memory_order_release,
-							   memory_order_relaxed))
+		if (!atomic_compare_exchange_weak_explicit(
+			    &q->top, &old, old & ~HELD, memory_order_release, memory_order_relaxed))
 			continue;
 		if (kept)
 			OSObjectRelease(queue);
@@ -362,7 +362,7 @@ static void wait_end(struct wait *wait)
 
 static void waiter_init(struct waiter *waiter, IODispatchQueue *queue)
 {
-	*waiter = (struct waiter){.item.run = grant, .queue = queue, .thread = self_id()};
+	*waiter = (struct waiter){ .item.run = grant, .queue = queue, .thread = self_id() };
 }
 
 static int hold_contended(IODispatchQueue *queue, bool even_cancelled)
@@ -434,10 +434,11 @@ kern_return_t queue_refusal(IODispatchQueue *queue, int error)
 	case -ECANCELED:
 		return refuse(kIOReturnOffline, "queue \"%s\" was cancelled", name);
 	case -EDEADLK:
-		return refuse(kIOReturnCannotLock,
-			      "whoever holds queue \"%s\" waits for a queue that this caller holds: "
-			      "call asynchronously in one of the two directions",
-			      name);
+		return refuse(
+			kIOReturnCannotLock,
+			"whoever holds queue \"%s\" waits for a queue that this caller holds: "
+			"call asynchronously in one of the two directions",
+			name);
 	default:
 		return refuse(kIOReturnNoResources,
 			      "no further thread can be had to wait for queue \"%s\": too many "
@@ -542,7 +543,7 @@ kern_return_t IODispatchQueue_DispatchAsync_f(IODispatchQueue *self, void *conte
 	struct async *async = malloc(sizeof(*async));
 	if (async == NULL)
 		return kIOReturnNoMemory;
-	*async = (struct async){.item.run = run_async, .function = function, .context = context};
+	*async = (struct async){ .item.run = run_async, .function = function, .context = context };
 	if (queue_post(self, &async->item))
 		return kIOReturnSuccess;
 	free(async);
@@ -574,7 +575,7 @@ static void run_action(void *context)
 kern_return_t IODispatchQueue_RunAction_f(IODispatchQueue *self, void *context,
 					  IODispatchAction action)
 {
-	struct action_call call = {.action = action, .context = context};
+	struct action_call call = { .action = action, .context = context };
 
 	if (self == NULL || action == NULL)
 		return nothing_to_call();
@@ -609,7 +610,7 @@ static void sleep_until(struct sleeper *sleeper, uint64_t deadline_ns)
 kern_return_t IODispatchQueue_SleepWithTimeout(IODispatchQueue *self, void *event,
 					       uint64_t timeoutNs)
 {
-	struct sleeper sleeper = {.event = event};
+	struct sleeper sleeper = { .event = event };
 	struct wait wait;
 
 	if (!IODispatchQueue_OnQueue(self))

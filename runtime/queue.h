@@ -48,11 +48,13 @@ struct fd_source *fd_source_close(struct fd_source *source);
 struct timer_source;
 int timer_source_open(struct timer_source **out, IODispatchQueue *queue, void (*fn)(void *context),
 		      void *context);
-int timer_source_set(struct timer_source *timer, uint64_t deadline_ns); // CLOCK_MONOTONIC; 0: disarm
+int timer_source_set(struct timer_source *timer,
+		     uint64_t deadline_ns); // CLOCK_MONOTONIC; 0: disarm
 struct timer_source *timer_source_close(struct timer_source *timer);
 
 /* --- waiting --- */
 /* Wait until *word != value, or deadline_ns (CLOCK_MONOTONIC; 0: for ever, internal use only), with
- * the event loop handed to another thread. 0 or -ETIMEDOUT. Wake with worker_wake after changing it. */
+ * the event loop handed to another thread. 0 or -ETIMEDOUT. Wake with worker_wake after changing
+ * it. */
 int worker_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
 void worker_wake(_Atomic uint32_t *word);

@@ -69,12 +69,12 @@ static void *produce(void *context)
 /* What one thread posts runs in its order, all of it, one piece at a time. */
 START_TEST(posts_keep_their_order)
 {
-	struct order order = {.queue = new_queue("order")};
+	struct order order = { .queue = new_queue("order") };
 	struct producer producers[PRODUCERS];
 	pthread_t threads[PRODUCERS];
 
 	for (unsigned i = 0; i < PRODUCERS; i++) {
-		producers[i] = (struct producer){&order, i};
+		producers[i] = (struct producer){ &order, i };
 		threads[i] = start_thread(produce, &producers[i]);
 	}
 	ck_assert_int_eq(worker_run(), 0);
@@ -141,7 +141,7 @@ static void *contend(void *context)
 /* Threads that are no workers share a queue with posted work; nothing is lost, nothing overlaps. */
 START_TEST(syncs_and_posts_exclude_each_other)
 {
-	struct contended contended = {.queue = new_queue("contended"), .left = PRODUCERS};
+	struct contended contended = { .queue = new_queue("contended"), .left = PRODUCERS };
 	pthread_t threads[PRODUCERS];
 
 	for (unsigned i = 0; i < PRODUCERS; i++)
@@ -191,7 +191,7 @@ static void first_step(void *context)
 /* A thread that comes back to a queue it holds, directly or through another, just goes on. */
 START_TEST(a_held_queue_is_entered_again)
 {
-	struct pair pair = {.a = new_queue("a"), .b = new_queue("b")};
+	struct pair pair = { .a = new_queue("a"), .b = new_queue("b") };
 
 	ck_assert_int_eq(queue_sync(pair.a, first_step, &pair), 0);
 	ck_assert_uint_eq(pair.steps, 2);
@@ -240,7 +240,7 @@ static void *hold_b(void *context)
 /* Two threads that hold a queue each and want the other's: one of them is told, nobody hangs. */
 START_TEST(waiting_in_a_circle_is_refused)
 {
-	struct pair pair = {.a = new_queue("a"), .b = new_queue("b")};
+	struct pair pair = { .a = new_queue("a"), .b = new_queue("b") };
 
 	pthread_barrier_init(&pair.both, NULL, 2);
 	for (int i = 0; i < 200; i++) {
@@ -286,7 +286,7 @@ static void set_word(void *context)
 /* A piece of work that waits holds its own queue and no other. */
 START_TEST(a_blocked_queue_stops_no_other)
 {
-	struct blocked blocked = {.waiting = new_queue("waiting"), .other = new_queue("other")};
+	struct blocked blocked = { .waiting = new_queue("waiting"), .other = new_queue("other") };
 
 	IODispatchQueue_DispatchAsync_f(blocked.waiting, &blocked, wait_for_word);
 	IODispatchQueue_DispatchAsync_f(blocked.other, &blocked, set_word);
@@ -326,7 +326,7 @@ static void wake_crowd(void *context)
 /* With no thread left a wait is bounded and ends with an error, and the work behind it goes on. */
 START_TEST(more_waiters_than_threads_are_told)
 {
-	struct crowd crowd = {.last = new_queue("last")};
+	struct crowd crowd = { .last = new_queue("last") };
 
 	for (int i = 0; i < CROWD; i++) {
 		crowd.queues[i] = new_queue("crowd");
@@ -348,7 +348,7 @@ struct nap {
 	IODispatchQueue *queue;
 	int event;
 	unsigned asleep, woken;
-	bool other_ran;
+	_Atomic bool over;
 	kern_return_t result;
 };
 
@@ -357,8 +357,7 @@ static void nap(void *context)
 	struct nap *nap = context;
 
 	nap->asleep++;
-	kern_return_t ret =
-		IODispatchQueue_SleepWithTimeout(nap->queue, &nap->event, 20 * SECOND);
+	kern_return_t ret = IODispatchQueue_SleepWithTimeout(nap->queue, &nap->event, 20 * SECOND);
 	ck_assert_int_eq(ret, kIOReturnSuccess);
 	ck_assert(IODispatchQueue_OnQueue(nap->queue));
 	if (++nap->woken == 3)
@@ -379,7 +378,7 @@ static void wake_others(void *context)
 /* Three pieces of one queue sleep; a fourth can run, and wakes them. */
 START_TEST(sleep_gives_the_queue_up)
 {
-	struct nap naps = {.queue = new_queue("naps")};
+	struct nap naps = { .queue = new_queue("naps") };
 
 	for (int i = 0; i < 3; i++)
 		IODispatchQueue_DispatchAsync_f(naps.queue, &naps, nap);
@@ -401,7 +400,7 @@ static void nap_in_vain(void *context)
 
 START_TEST(sleep_ends_with_its_time)
 {
-	struct nap naps = {.queue = new_queue("naps")};
+	struct nap naps = { .queue = new_queue("naps") };
 
 	IODispatchQueue_DispatchAsync_f(naps.queue, &naps, nap_in_vain);
 	ck_assert_int_eq(worker_run(), 0);
@@ -426,7 +425,7 @@ static void racing_nap(void *context)
 		ck_assert(ret == kIOReturnSuccess || ret == kIOReturnTimeout);
 		nap->asleep--;
 	}
-	nap->other_ran = true;
+	atomic_store(&nap->over, true);
 }
 
 static void wake_now(void *context)
@@ -440,13 +439,11 @@ static void wake_now(void *context)
 static void *keep_waking(void *context)
 {
 	struct nap *nap = context;
-	bool over = false;
 
-	while (!over) {
+	while (!atomic_load(&nap->over)) {
 		queue_sync(nap->queue, wake_now, nap);
 		for (volatile unsigned n = (unsigned)(chance_u64() % 20000); n > 0; n--)
 			;
-		over = __atomic_load_n(&nap->other_ran, __ATOMIC_ACQUIRE);
 	}
 	worker_stop();
 	return NULL;
@@ -454,7 +451,7 @@ static void *keep_waking(void *context)
 
 START_TEST(wakeup_races_with_the_time_limit)
 {
-	struct nap naps = {.queue = new_queue("naps")};
+	struct nap naps = { .queue = new_queue("naps") };
 
 	chance_seed(7);
 	IODispatchQueue_DispatchAsync_f(naps.queue, &naps, racing_nap);
@@ -508,7 +505,7 @@ static void *post_until_refused(void *context)
 START_TEST(cancel_comes_after_all_that_was_accepted)
 {
 	for (int round = 0; round < 50; round++) {
-		struct cancelled cancelled = {.queue = new_queue("cancelled")};
+		struct cancelled cancelled = { .queue = new_queue("cancelled") };
 		pthread_t threads[PRODUCERS];
 		for (int i = 0; i < PRODUCERS; i++)
 			threads[i] = start_thread(post_until_refused, &cancelled);
@@ -525,9 +522,8 @@ START_TEST(cancel_comes_after_all_that_was_accepted)
 		ck_assert(cancelled.handled);
 		ck_assert_uint_eq(cancelled.ran_at_handler, cancelled.accepted);
 		ck_assert_uint_eq(cancelled.ran, cancelled.accepted);
-		ck_assert_int_eq(
-			IODispatchQueue_DispatchSync_f(cancelled.queue, &cancelled, piece),
-			kIOReturnOffline);
+		ck_assert_int_eq(IODispatchQueue_DispatchSync_f(cancelled.queue, &cancelled, piece),
+				 kIOReturnOffline);
 		ck_assert_int_eq(atomic_load(&((OSObject *)cancelled.queue)->refcount), 1);
 		OSObjectRelease(cancelled.queue);
 	}
@@ -549,7 +545,7 @@ static void nap_until_cancelled(void *context)
 /* A piece that sleeps is a piece: it is woken, ends, and only then comes the handler. */
 START_TEST(cancel_wakes_sleepers_and_waits_for_them)
 {
-	struct cancelled cancelled = {.queue = new_queue("cancelled")};
+	struct cancelled cancelled = { .queue = new_queue("cancelled") };
 
 	IODispatchQueue_DispatchAsync_f(cancelled.queue, &cancelled, nap_until_cancelled);
 	IODispatchQueue_Cancel_f(cancelled.queue, &cancelled, on_cancelled);
@@ -585,7 +581,7 @@ static void end_greed(void *context)
 
 START_TEST(a_busy_queue_lets_others_have_their_turn)
 {
-	struct greedy greedy = {.item.run = post_again, .queue = new_queue("greedy")};
+	struct greedy greedy = { .item.run = post_again, .queue = new_queue("greedy") };
 	IODispatchQueue *modest = new_queue("modest");
 
 	queue_post(greedy.queue, &greedy.item);
@@ -620,7 +616,7 @@ static kern_return_t give(void *context)
 START_TEST(bad_arguments_are_refused)
 {
 	IODispatchQueue *queue = new_queue("plain");
-	char longest[257] = {0};
+	char longest[257] = { 0 };
 	kern_return_t value = kIOReturnNoMedia;
 
 	memset(longest, 'x', 256);

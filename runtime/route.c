@@ -26,7 +26,7 @@
 #define DEFAULT_NAME "Default"
 
 struct place {
-	const char *name;                // the class's
+	const char *name;                 // the class's
 	_Atomic(IODispatchQueue *) queue; // kept; changed under `lock`; NULL: none
 };
 
@@ -67,7 +67,8 @@ static void free_state(OSObject *object)
 	struct OSObject_IVars *state = state_of(object);
 
 	for (uint32_t i = 0; i < state->n_places; i++)
-		OSObjectRelease(atomic_load_explicit(&state->places[i].queue, memory_order_relaxed));
+		OSObjectRelease(
+			atomic_load_explicit(&state->places[i].queue, memory_order_relaxed));
 	pthread_mutex_destroy(&state->lock);
 	free(state);
 }
@@ -132,8 +133,7 @@ kern_return_t OSObject_SetDispatchQueue(OSObject *self, const char *name, IODisp
 	struct place *place = find_place(state, name);
 	OSObjectRetain(queue);
 	pthread_mutex_lock(&state->lock);
-	IODispatchQueue *old =
-		atomic_exchange_explicit(&place->queue, queue, memory_order_acq_rel);
+	IODispatchQueue *old = atomic_exchange_explicit(&place->queue, queue, memory_order_acq_rel);
 	pthread_mutex_unlock(&state->lock);
 	OSObjectRelease(old);
 	return kIOReturnSuccess;
@@ -159,7 +159,8 @@ kern_return_t OSObject_CopyDispatchQueue(OSObject *self, const char *name, IODis
 
 /* --- routing --- */
 
-/* The name of the queue that a row gives; NULL: none. A row's index counts in the class it is of. */
+/* The name of the queue that a row gives; NULL: none. A row's index counts in the class it is of.
+ */
 static const char *queue_name_of(const OSMetaClass *meta, const struct OSMethod *method)
 {
 	if (method->queue == 0)
@@ -225,10 +226,10 @@ static kern_return_t route(OSObject *self, const struct OSMethod *method, void *
 	bool stays = method->queue == 0 && (method->shape->flags & kOSMethodLocalOnly) != 0;
 
 	if (state != NULL && !stays) {
-		struct place *place = method->queue == 0 ? &state->places[0]
-							 : place_for(self, state, method);
+		struct place *place =
+			method->queue == 0 ? &state->places[0] : place_for(self, state, method);
 		if (atomic_load_explicit(&place->queue, memory_order_relaxed) != queue_current()) {
-			struct call call = {.self = self, .method = method, .msg = msg};
+			struct call call = { .self = self, .method = method, .msg = msg };
 			return call_elsewhere(state, place, &call);
 		}
 	}

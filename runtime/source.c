@@ -46,9 +46,10 @@ static void wait_for_end(IODispatchQueue *queue)
 	int ret = queue_sync(queue, nothing, NULL);
 
 	if (ret < 0)
-		log_error("a source on queue \"%s\" was closed by a caller that cannot wait for its "
-			  "queue (%d)",
-			  IODispatchQueue_GetName(queue), ret);
+		log_error(
+			"a source on queue \"%s\" was closed by a caller that cannot wait for its "
+			"queue (%d)",
+			IODispatchQueue_GetName(queue), ret);
 }
 
 static struct fd_source *source_of_watch(struct watch *watch)
@@ -86,8 +87,8 @@ static uint32_t epoll_events(uint32_t events)
 /* Locked. A source that cannot be armed hears nothing more: say so. */
 static int arm(struct fd_source *source)
 {
-	int ret = pool_watch(EPOLL_CTL_MOD, source->fd, epoll_events(source->events),
-			     &source->watch);
+	int ret =
+		pool_watch(EPOLL_CTL_MOD, source->fd, epoll_events(source->events), &source->watch);
 	if (ret < 0)
 		log_error("descriptor %d cannot be watched any more (%d)", source->fd, ret);
 	source->armed = ret == 0;
@@ -152,13 +153,14 @@ int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQu
 	source->armed = true;
 	OSObjectRetain(queue);
 
-	/* *out is set before the first event can come. */
-	*out = source;
+	/* Locked, so that an event that comes at once finds *out and all else in place. */
+	pool_lock();
 	int ret = pool_watch(EPOLL_CTL_ADD, fd, epoll_events(events), &source->watch);
-	if (ret < 0) {
-		*out = NULL;
+	if (ret == 0)
+		*out = source;
+	pool_unlock();
+	if (ret < 0)
 		fd_source_destroy(&source->watch);
-	}
 	return ret;
 }
 

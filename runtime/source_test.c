@@ -27,9 +27,9 @@ static void reader_open(struct reader *reader, uint32_t events, void (*fn)(void 
 	if (reader->queue == NULL)
 		reader->queue = new_queue("reader");
 	ck_assert_int_eq(pipe2(reader->fds, O_CLOEXEC | O_NONBLOCK), 0);
-	ck_assert_int_eq(fd_source_open(&reader->source, reader->fds[0], events, reader->queue, fn,
-					reader),
-			 0);
+	ck_assert_int_eq(
+		fd_source_open(&reader->source, reader->fds[0], events, reader->queue, fn, reader),
+		0);
 }
 
 static void reader_close(struct reader *reader)
@@ -42,7 +42,7 @@ static void reader_close(struct reader *reader)
 
 static void feed(struct reader *reader, size_t size)
 {
-	char bytes[64] = {0};
+	char bytes[64] = { 0 };
 
 	ck_assert_int_eq(write(reader->fds[1], bytes, size), (ssize_t)size);
 }
@@ -65,7 +65,7 @@ static void take_one(void *context, uint32_t ready)
 /* Level: called again as long as something is left. */
 START_TEST(a_level_source_calls_until_it_is_drained)
 {
-	struct reader reader = {.wanted = 40};
+	struct reader reader = { .wanted = 40 };
 
 	reader_open(&reader, EPOLLIN, take_one);
 	feed(&reader, 40);
@@ -89,7 +89,7 @@ static void note_edge(void *context, uint32_t ready)
 /* Edge: called once per arrival, though nothing is ever read. */
 START_TEST(an_edge_source_calls_per_event)
 {
-	struct reader reader = {.wanted = 10};
+	struct reader reader = { .wanted = 10 };
 
 	reader_open(&reader, EPOLLIN | EPOLLET, note_edge);
 	feed(&reader, 1);
@@ -114,7 +114,7 @@ static void close_myself(void *context, uint32_t ready)
 START_TEST(a_source_may_close_itself)
 {
 	for (int edge = 0; edge < 2; edge++) {
-		struct reader reader = {0};
+		struct reader reader = { 0 };
 		reader_open(&reader, edge ? EPOLLIN | EPOLLET : EPOLLIN, close_myself);
 		feed(&reader, 5);
 		ck_assert_int_eq(worker_run(), 0);
@@ -139,7 +139,7 @@ static void close_other(void *context, uint32_t ready)
  * which must not run, though its event was taken already. */
 START_TEST(a_source_may_close_its_neighbour)
 {
-	struct reader a = {0}, b = {.other = &a};
+	struct reader a = { 0 }, b = { .other = &a };
 
 	a.other = &b;
 	reader_open(&a, EPOLLIN, close_other);
@@ -172,7 +172,7 @@ START_TEST(a_source_is_closed_from_elsewhere)
 	pthread_t worker = start_thread(run_worker, NULL);
 
 	for (int i = 0; i < 300; i++) {
-		struct reader reader = {0};
+		struct reader reader = { 0 };
 		reader_open(&reader, EPOLLIN, count_until_closed);
 		feed(&reader, 1);
 		while (i % 3 == 0 && __atomic_load_n(&reader.calls, __ATOMIC_RELAXED) == 0)
@@ -199,7 +199,7 @@ static void on_writable(void *context, uint32_t ready)
 
 START_TEST(events_can_be_changed)
 {
-	struct reader reader = {.queue = new_queue("writer")};
+	struct reader reader = { .queue = new_queue("writer") };
 
 	reader.fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ck_assert_int_eq(fd_source_open(&reader.source, reader.fds[0], 0, reader.queue, on_writable,
@@ -236,7 +236,7 @@ static void never(void *context, uint32_t ready)
 /* The queue's last piece has run: its sources are silent, and can still be closed. */
 START_TEST(a_cancelled_queue_silences_its_sources)
 {
-	struct reader reader = {0}, clock = {.wanted = 1};
+	struct reader reader = { 0 }, clock = { .wanted = 1 };
 
 	reader_open(&reader, EPOLLIN, never);
 	reader_open(&clock, EPOLLIN, take_one);
@@ -281,12 +281,12 @@ static void on_alarm(void *context)
 /* Set in any order they fire by deadline, not before it, once; one that is disarmed does not. */
 START_TEST(timers_fire_in_the_order_of_their_deadlines)
 {
-	static const unsigned ms[TIMERS] = {6, 9, 3, 12, 15};
-	struct alarms alarms = {.queue = new_queue("alarms"), .begin = clock_now_ns()};
+	static const unsigned ms[TIMERS] = { 6, 9, 3, 12, 15 };
+	struct alarms alarms = { .queue = new_queue("alarms"), .begin = clock_now_ns() };
 	struct numbered_alarm numbered[TIMERS];
 
 	for (unsigned i = 0; i < TIMERS; i++) {
-		numbered[i] = (struct numbered_alarm){&alarms, i};
+		numbered[i] = (struct numbered_alarm){ &alarms, i };
 		timer_source_open(&alarms.timers[i], alarms.queue, on_alarm, &numbered[i]);
 		timer_source_set(alarms.timers[i], alarms.begin + ms[i] * MS);
 	}
@@ -323,7 +323,7 @@ static void tick(void *context)
 
 START_TEST(a_timer_sets_and_closes_itself)
 {
-	struct ticker ticker = {.queue = new_queue("ticker")};
+	struct ticker ticker = { .queue = new_queue("ticker") };
 
 	timer_source_open(&ticker.timer, ticker.queue, tick, &ticker);
 	timer_source_set(ticker.timer, 1);
@@ -377,6 +377,6 @@ END_TEST
 POOL_TESTS("runtime-source", a_level_source_calls_until_it_is_drained,
 	   an_edge_source_calls_per_event, a_source_may_close_itself,
 	   a_source_may_close_its_neighbour, a_source_is_closed_from_elsewhere,
-	   events_can_be_changed, what_cannot_be_watched_is_refused, a_cancelled_queue_silences_its_sources,
-	   timers_fire_in_the_order_of_their_deadlines, a_timer_sets_and_closes_itself,
-	   an_idle_pool_does_not_wake)
+	   events_can_be_changed, what_cannot_be_watched_is_refused,
+	   a_cancelled_queue_silences_its_sources, timers_fire_in_the_order_of_their_deadlines,
+	   a_timer_sets_and_closes_itself, an_idle_pool_does_not_wake)

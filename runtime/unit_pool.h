@@ -17,11 +17,11 @@
 #include <runtime/queue.h>
 #include <runtime/worker.h>
 
-#define POOL_TESTS(name, ...)                                                                      \
-	int main(void)                                                                             \
-	{                                                                                          \
-		const TTest *const tests[] = {__VA_ARGS__};                                        \
-		return pool_tests_run(name, tests, sizeof(tests) / sizeof(tests[0]));              \
+#define POOL_TESTS(name, ...)                                                         \
+	int main(void)                                                                \
+	{                                                                             \
+		const TTest *const tests[] = { __VA_ARGS__ };                         \
+		return pool_tests_run(name, tests, sizeof(tests) / sizeof(tests[0])); \
 	}
 
 static inline void open_pool(void)

@@ -59,7 +59,7 @@ kern_return_t window_open(struct window *window, int fd, uint64_t offset, uint64
 			  (off_t)(offset - lead));
 	if (base == MAP_FAILED)
 		return mapping_failed(errno, writable);
-	*window = (struct window){.guard = {.address = base, .length = size}};
+	*window = (struct window){ .guard = { .address = base, .length = size } };
 	if (can_shrink(fd)) {
 		kern_return_t ret = guard(window);
 		if (ret != kIOReturnSuccess) {

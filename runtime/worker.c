@@ -17,8 +17,9 @@
  * worker that waits in the midst of its work holds no event that others need. What epoll may still
  * report is destroyed only between two polls (pool_retire).
  *
- * Alarms are a sorted list whose head is epoll's time limit: to set and to clear one costs no system
- * call. An idle pool has one thread in epoll_pwait2 without a time limit, and nothing wakes it.
+ * Alarms are a sorted list whose head is epoll's time limit: to set and to clear one costs no
+ * system call. An idle pool has one thread in epoll_pwait2 without a time limit, and nothing wakes
+ * it.
  */
 
 #include <runtime/worker.h>
@@ -70,9 +71,9 @@ static struct pool {
 } pool = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.called = PTHREAD_COND_INITIALIZER,
-	.ready = {&pool.ready, &pool.ready},
-	.alarms = {&pool.alarms, &pool.alarms},
-	.retired = {&pool.retired, &pool.retired},
+	.ready = { &pool.ready, &pool.ready },
+	.alarms = { &pool.alarms, &pool.alarms },
+	.retired = { &pool.retired, &pool.retired },
 	.epoll_fd = -1,
 	.event_fd = -1,
 };
@@ -103,7 +104,7 @@ void pool_unlock(void)
 static void open_once(void)
 {
 	pthread_condattr_t attributes;
-	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = NULL };
 
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -139,7 +140,7 @@ static void wake_sleeper(void)
 
 int pool_watch(int operation, int fd, uint32_t events, struct watch *watch)
 {
-	struct epoll_event event = {.events = events, .data.ptr = watch};
+	struct epoll_event event = { .events = events, .data.ptr = watch };
 	int ret = pool_open();
 
 	if (ret < 0)
@@ -216,7 +217,7 @@ static void fire_alarms(void)
 /* Locked. How long to poll; NULL: without a limit. */
 static const struct timespec *poll_limit(bool may_sleep, struct timespec *room)
 {
-	*room = (struct timespec){0};
+	*room = (struct timespec){ 0 };
 	if (!may_sleep)
 		return room;
 	if (list_empty(&pool.alarms))

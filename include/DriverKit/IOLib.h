@@ -24,10 +24,10 @@ void IOFree(void *address, size_t length); // NULL is ignored
 #define IONewZero(type, count) ((type *)calloc((count), sizeof(type)))
 
 /* Free what IONewZero gave and forget it. */
-#define IOSafeDeleteNULL(pointer, type, count)                        \
-	do {                                                          \
-		IOFree((pointer), (size_t)(count) * sizeof(type));    \
-		(pointer) = NULL;                                     \
+#define IOSafeDeleteNULL(pointer, type, count)                     \
+	do {                                                       \
+		IOFree((pointer), (size_t)(count) * sizeof(type)); \
+		(pointer) = NULL;                                  \
 	} while (0)
 
 /* Wait. The calling thread keeps its queue; all other queues go on. */
