@@ -11,7 +11,7 @@ for header in $(scripts/sources c | grep '\.h$') $(cd "$build/interfaces" && fin
 	name=${header#include/}
 	printf '#include <%s>\n#include <%s>\ntypedef int not_empty;\n' "$name" "$name" |
 		"$@" -std=c17 -D_GNU_SOURCE -Wall -Wextra -Werror -fsyntax-only -x c \
-			-I. -Iinclude -I"$build/interfaces" - ||
+			-I. -Iinclude -I"$build/interfaces" -isystem /usr/lib/llvm-14/include - ||
 		{ echo "$header does not compile alone, twice"; status=1; }
 done
 exit "$status"
