@@ -16,7 +16,7 @@ struct device_handover {
 	OSDictionary *properties; // borrowed: the device's registry properties
 	int fds[8];               // owned by the handover until taken; -1: none
 	unsigned n_fds;
-	IODispatchQueue *queue;   // borrowed: where the backend's descriptors are served
+	IODispatchQueue *queue; // borrowed: where the backend's descriptors are served
 };
 
 struct family_ops {
@@ -31,11 +31,12 @@ struct family_ops {
 	void (*client_stopped)(IOService *provider, IOService *client);
 };
 
-void family_register(const struct family_ops *ops); // at most 16; `ops` is constant
+void family_register(const struct family_ops *ops);               // at most 16; `ops` is constant
 const struct family_ops *family_find(const char *provider_class); // NULL: none
 
 /* A descriptor of the handover; consumed by the caller; -1: none left or already taken. */
 int handover_take_fd(struct device_handover *handover, unsigned index);
 void handover_deinit(struct device_handover *handover); // closes what nobody took
 /* The device is gone or unusable: tells dextd, once. */
-void provider_lost(IOService *provider, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void provider_lost(IOService *provider, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));

@@ -43,8 +43,8 @@ kern_return_t IMPL(Counter, NewUserClient)
 {
 	(void)type;
 	IOService *client = NULL;
-	kern_return_t ret = Counter_Create(self, Counter_as_IOService(self),
-					   "UserClientProperties", &client);
+	kern_return_t ret =
+		Counter_Create(self, Counter_as_IOService(self), "UserClientProperties", &client);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	*userClient = OSDynamicCast(IOUserClient, client);

@@ -57,13 +57,13 @@ static void give_up(struct connection *c, int error)
 /* With the lock held. The socket's flags are the application's to change, hence MSG_DONTWAIT. */
 static int socket_tell(struct connection *c, uint32_t kind, uint64_t sequence, int fd)
 {
-	struct ring_socket_message message = {.kind = kind, .sequence = sequence};
-	struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
+	struct ring_socket_message message = { .kind = kind, .sequence = sequence };
+	struct iovec iov = { .iov_base = &message, .iov_len = sizeof(message) };
 	union {
 		struct cmsghdr align;
 		char room[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	} control = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	if (fd >= 0) {
 		msg.msg_control = control.room;
 		msg.msg_controllen = sizeof(control.room);
@@ -136,8 +136,8 @@ static void released(void *context)
 	if (!c->closed && completion->reserved) {
 		c->reserved--;
 		if (completion->accepted) {
-			struct ring_event event = {.async = completion->async,
-						   .status = kIOReturnAborted};
+			struct ring_event event = { .async = completion->async,
+						    .status = kIOReturnAborted };
 			push_event(c, &event);
 		}
 	}
@@ -165,7 +165,7 @@ static kern_return_t completion_new(struct connection *c, uint64_t async,
 			      RING_EVENTS);
 	}
 	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-	*made = (struct completion){.connection = c, .async = async, .reserved = true};
+	*made = (struct completion){ .connection = c, .async = async, .reserved = true };
 	kern_return_t ret = action_create_custom(deliver, released, made, action);
 	if (ret != kIOReturnSuccess)
 		released(made);
@@ -200,8 +200,8 @@ static kern_return_t run_method(struct connection *c, const struct ring_request 
 		if (args->structureInput == NULL)
 			return kIOReturnNoMemory;
 	}
-	kern_return_t ret = IOUserClient_ExternalMethod(c->client, request->selector, args, NULL,
-							NULL, NULL);
+	kern_return_t ret =
+		IOUserClient_ExternalMethod(c->client, request->selector, args, NULL, NULL, NULL);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	if (args->scalarOutputCount > request->n_scalars_out)
@@ -407,8 +407,8 @@ static void begin(void *context)
 {
 	struct begin *b = context;
 	struct connection *c = b->connection;
-	b->result = fd_source_open(&c->bell, c->doorbell_fd, EPOLLIN | EPOLLET, c->queue, on_bell,
-				   c);
+	b->result =
+		fd_source_open(&c->bell, c->doorbell_fd, EPOLLIN | EPOLLET, c->queue, on_bell, c);
 	if (b->result == 0)
 		take_turn(c);
 }
@@ -444,9 +444,9 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 	OSObjectRetain(client);
 	c->client = client;
 
-	struct begin b = {.connection = c};
-	kern_return_t ret = OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(client), "Default",
-						       &c->queue);
+	struct begin b = { .connection = c };
+	kern_return_t ret =
+		OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(client), "Default", &c->queue);
 	if (ret == kIOReturnSuccess) {
 		b.result = ring_server_open(&c->ring, memory_fd);
 		int ret_sync = b.result == 0 ? queue_sync(c->queue, begin, &b) : 0;

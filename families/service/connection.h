@@ -23,7 +23,7 @@ struct connection {
 	struct ring_server *ring;
 	int memory_fd, socket_fd, doorbell_fd; // owned
 	struct fd_source *bell;
-	struct queue_item turn; // more calls than one turn takes
+	struct queue_item turn;      // more calls than one turn takes
 	bool turning, serving, dead; // queue
 	struct ring_request request; // queue: the call being looked at
 

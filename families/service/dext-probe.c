@@ -13,8 +13,9 @@
 int main(int argc, char **argv)
 {
 	if (argc != 2 || fcntl(3, F_GETFD) < 0 || fcntl(4, F_GETFD) < 0) {
-		fprintf(stderr, "usage: dext-probe usbredir|vfio-user\n"
-				"dextd runs it, with a device as descriptor 3 and an output as 4\n");
+		fprintf(stderr,
+			"usage: dext-probe usbredir|vfio-user\n"
+			"dextd runs it, with a device as descriptor 3 and an output as 4\n");
 		return EXIT_FAILURE;
 	}
 	return dext_probe(argv[1], 3, 4);

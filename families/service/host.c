@@ -35,12 +35,12 @@ enum { CALL_TIMEOUT_MS = 5000 };
 
 static struct {
 	IODispatchQueue *control;
-	struct channel *channel;      // control
-	struct fd_source *source;     // control
-	struct timer_source *expiry;  // control
-	struct list services;         // control: hosted.link
-	struct list routes;           // control: route.link
-	bool ending;                  // control: dextd hung up
+	struct channel *channel;     // control
+	struct fd_source *source;    // control
+	struct timer_source *expiry; // control
+	struct list services;        // control: hosted.link
+	struct list routes;          // control: route.link
+	bool ending;                 // control: dextd hung up
 } host;
 
 /* --- the channel in the event loop, all on `control` --- */
@@ -50,8 +50,8 @@ static void rearm(void)
 	if (host.channel == NULL)
 		return;
 	short wanted = channel_poll_events(host.channel);
-	fd_source_set_events(host.source, (wanted & POLLIN ? EPOLLIN : 0U) |
-						  (wanted & POLLOUT ? EPOLLOUT : 0U));
+	fd_source_set_events(host.source,
+			     (wanted & POLLIN ? EPOLLIN : 0U) | (wanted & POLLOUT ? EPOLLOUT : 0U));
 	timer_source_set(host.expiry, channel_next_deadline(host.channel));
 }
 
@@ -174,7 +174,7 @@ void host_send(const struct OSMethodShape *shape, const void *msg)
 
 void provider_lost(IOService *provider, const char *format, ...)
 {
-	struct DextRegistrar_DeviceLost_Msg msg = {.provider = service_id(provider)};
+	struct DextRegistrar_DeviceLost_Msg msg = { .provider = service_id(provider) };
 	va_list args;
 	va_start(args, format);
 	vsnprintf(msg.reason, sizeof(msg.reason), format, args);
@@ -196,10 +196,10 @@ struct route {
 struct job {
 	struct queue_item item;
 	struct hosted *hosted;
-	struct channel_call *call; // owned until answered; NULL: dextd has hung up
-	void *msg;                 // the call's
-	kern_return_t (*work)(struct job *job);    // on the queue it was started on
-	void (*answered)(const struct job *job);   // control; may be NULL
+	struct channel_call *call;               // owned until answered; NULL: dextd has hung up
+	void *msg;                               // the call's
+	kern_return_t (*work)(struct job *job);  // on the queue it was started on
+	void (*answered)(const struct job *job); // control; may be NULL
 	kern_return_t status;
 	char reason[REASON_MAX];
 };
@@ -417,12 +417,12 @@ static void serve_ping(void *context, struct channel_call *call, void *message)
 }
 
 static const struct channel_method methods[] = {
-	{&DextHost_StartService_Shape, serve_start},
-	{&DextHost_StopService_Shape, serve_stop},
-	{&DextHost_OpenConnection_Shape, serve_open},
-	{&DextHost_CloseConnection_Shape, serve_close},
-	{&DextHost_Ping_Shape, serve_ping},
-	{NULL, NULL},
+	{ &DextHost_StartService_Shape, serve_start },
+	{ &DextHost_StopService_Shape, serve_stop },
+	{ &DextHost_OpenConnection_Shape, serve_open },
+	{ &DextHost_CloseConnection_Shape, serve_close },
+	{ &DextHost_Ping_Shape, serve_ping },
+	{ NULL, NULL },
 };
 
 /* --- begin and end --- */
@@ -452,7 +452,7 @@ static void on_hangup(void *context, struct channel *channel, int error)
 	host_check_end();
 }
 
-static const struct channel_events events = {.on_hangup = on_hangup};
+static const struct channel_events events = { .on_hangup = on_hangup };
 
 struct host_begin {
 	int fd, result;
@@ -468,7 +468,7 @@ static void host_begin(void *context)
 	if (begin->result == 0)
 		begin->result = timer_source_open(&host.expiry, host.control, on_expiry, NULL);
 	if (begin->result == 0 && confine_installed()) {
-		struct DextRegistrar_Confined_Msg msg = {.layer = "seccomp"};
+		struct DextRegistrar_Confined_Msg msg = { .layer = "seccomp" };
 		host_send(&DextRegistrar_Confined_Shape, &msg);
 	}
 }
@@ -479,7 +479,7 @@ int host_run(int channel_fd)
 	list_init(&host.routes);
 	if (IODispatchQueue_Create("control", 0, 0, &host.control) != kIOReturnSuccess)
 		return EXIT_FAILURE;
-	struct host_begin begin = {.fd = channel_fd};
+	struct host_begin begin = { .fd = channel_fd };
 	int ret = queue_sync(host.control, host_begin, &begin);
 	if (ret < 0 || begin.result < 0) {
 		log_error("the channel to dextd cannot be used (%d)", begin.result);

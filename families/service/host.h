@@ -9,9 +9,9 @@
 
 struct channel_call;
 
-/* Call dextd and wait, at most 5 s, with the event loop handed over; from any thread but the control
- * queue's. `take` moves what the caller wants to own from the reply into `msg`; NULL: nothing.
- * Without a channel (a unit test): kIOReturnNotReady. */
+/* Call dextd and wait, at most 5 s, with the event loop handed over; from any thread but the
+ * control queue's. `take` moves what the caller wants to own from the reply into `msg`; NULL:
+ * nothing. Without a channel (a unit test): kIOReturnNotReady. */
 kern_return_t host_call(const struct OSMethodShape *shape, void *msg,
 			void (*take)(void *msg, void *reply));
 

@@ -139,7 +139,7 @@ static void child_end(struct child *c)
 	uint64_t id = service_id(c->service);
 	service_stop(c->service);
 	if (OSDynamicCast(IOUserClient, c->service) == NULL && id != 0) {
-		struct DextRegistrar_RemoveService_Msg msg = {.service = id};
+		struct DextRegistrar_RemoveService_Msg msg = { .service = id };
 		host_call(&DextRegistrar_RemoveService_Shape, &msg, NULL);
 	}
 	OSObjectRelease(c->service);
@@ -157,12 +157,11 @@ static kern_return_t identify_child(IOService *parent, IOService *made)
 	struct hosted *h = parent->ivars->hosted;
 	uint64_t id = h->opening;
 	if (OSDynamicCast(IOUserClient, made) == NULL) {
-		struct DextRegistrar_AddService_Msg msg = {.parent = service_id(parent)};
+		struct DextRegistrar_AddService_Msg msg = { .parent = service_id(parent) };
 		const char *name = IOService_as_OSObject(made)->meta->name;
 		for (size_t i = 0; name[i] != '\0' && i + 1 < sizeof(msg.userClass); i++)
 			msg.userClass[i] = name[i];
-		kern_return_t ret =
-			host_call(&DextRegistrar_AddService_Shape, &msg, take_service);
+		kern_return_t ret = host_call(&DextRegistrar_AddService_Shape, &msg, take_service);
 		if (ret != kIOReturnSuccess)
 			return ret;
 		id = msg.service;
@@ -303,7 +302,8 @@ static void await_closes(struct hosted *h)
 {
 	uint32_t n;
 	while ((n = atomic_load(&h->n_closing)) != 0)
-		worker_wait(&h->n_closing, n, 0); // bounded by dextd, which kills a dext that is late
+		worker_wait(&h->n_closing, n,
+			    0); // bounded by dextd, which kills a dext that is late
 }
 
 void hosted_stop(struct hosted *h)

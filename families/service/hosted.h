@@ -25,7 +25,7 @@ struct hosted {
 	const struct family_ops *family;
 	IOService *provider; // owned
 	IOService *service;  // owned; NULL until started
-	uint64_t opening;     // life queue: the connection that NewUserClient is called for
+	uint64_t opening;    // life queue: the connection that NewUserClient is called for
 	pthread_mutex_t lock;
 	struct list connections;    // lock
 	struct list children;       // lock: services made with Create

@@ -16,7 +16,7 @@ enum { CHANNEL_FD = 3 };
 
 static enum log_level wanted_level(void)
 {
-	static const char *const names[] = {"error", "warn", "info", "debug"};
+	static const char *const names[] = { "error", "warn", "info", "debug" };
 	const char *name = getenv("OPENDEXT_LOG");
 	for (int i = 0; name != NULL && i < 4; i++)
 		if (strcmp(name, names[i]) == 0)

@@ -31,8 +31,8 @@ static const char *provider_class_of(const char *backend)
 	static const struct {
 		const char *backend, *provider_class;
 	} rows[] = {
-		{"usbredir", "IOUSBHostInterface"},
-		{"vfio-user", "IOPCIDevice"},
+		{ "usbredir", "IOUSBHostInterface" },
+		{ "vfio-user", "IOPCIDevice" },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (strcmp(rows[i].backend, backend) == 0)
@@ -94,7 +94,7 @@ int dext_probe(const char *backend, int device_fd, int output_fd)
 {
 	struct probe probe = {
 		.item.run = run,
-		.handover = {.fds = {device_fd}, .n_fds = 1},
+		.handover = { .fds = { device_fd }, .n_fds = 1 },
 		.output_fd = output_fd,
 		.status = EXIT_FAILURE,
 	};

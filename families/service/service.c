@@ -33,7 +33,8 @@ bool IMPL(IOService, init)
 	IODispatchQueue *queue = NULL;
 	if (IODispatchQueue_Create("Default", 0, 0, &queue) != kIOReturnSuccess)
 		return false;
-	kern_return_t ret = OSObject_SetDispatchQueue(IOService_as_OSObject(self), "Default", queue);
+	kern_return_t ret =
+		OSObject_SetDispatchQueue(IOService_as_OSObject(self), "Default", queue);
 	OSSafeReleaseNULL(queue);
 	return ret == kIOReturnSuccess;
 }
@@ -72,7 +73,8 @@ kern_return_t service_instantiate(OSDictionary *properties, IOService **service)
 	const OSMetaClass *meta = OSMetaClassGetNamed(text);
 	if (meta == NULL)
 		return refuse(kIOReturnUnsupported,
-			      "this driver has no class %s: check IOUserClass against the .iig", text);
+			      "this driver has no class %s: check IOUserClass against the .iig",
+			      text);
 	if (!OSMetaClassIsSubclass(meta, OSTypeID(IOService)))
 		return refuse(kIOReturnUnsupported, "class %s is not an IOService", text);
 
@@ -104,7 +106,8 @@ void service_stop(IOService *service)
 		return;
 	IOService_Stop(service, iv->provider);
 	while (atomic_load(&iv->stopped) == 0)
-		worker_wait(&iv->stopped, 0, 0); // bounded by dextd, which kills a dext that is late
+		worker_wait(&iv->stopped, 0,
+			    0); // bounded by dextd, which kills a dext that is late
 	OSSafeReleaseNULL(iv->provider);
 }
 
@@ -128,7 +131,8 @@ kern_return_t IMPL(IOService, NewUserClient)
 {
 	(void)type;
 	(void)userClient;
-	return refuse(kIOReturnUnsupported, "%s does not override NewUserClient: it takes no clients",
+	return refuse(kIOReturnUnsupported,
+		      "%s does not override NewUserClient: it takes no clients",
 		      IOService_as_OSObject(self)->meta->name);
 }
 
@@ -146,7 +150,7 @@ kern_return_t IMPL(IOService, RegisterService)
 	kern_return_t ret = need_host(self, "RegisterService");
 	if (ret != kIOReturnSuccess)
 		return ret;
-	struct DextRegistrar_RegisterService_Msg msg = {.service = self->ivars->id};
+	struct DextRegistrar_RegisterService_Msg msg = { .service = self->ivars->id };
 	return host_call(&DextRegistrar_RegisterService_Shape, &msg, NULL);
 }
 
@@ -167,7 +171,7 @@ kern_return_t IMPL(IOService, SetName)
 	kern_return_t ret = need_host(self, "SetName");
 	if (ret != kIOReturnSuccess)
 		return ret;
-	struct DextRegistrar_SetName_Msg msg = {.service = self->ivars->id};
+	struct DextRegistrar_SetName_Msg msg = { .service = self->ivars->id };
 	static_assert(sizeof(msg.name) == sizeof(IOServiceName), "one length for a name");
 	memcpy(msg.name, name, strnlen(name, sizeof(msg.name) - 1));
 	return host_call(&DextRegistrar_SetName_Shape, &msg, NULL);
@@ -192,7 +196,7 @@ kern_return_t IMPL(IOService, CopyProperties)
 		return kIOReturnSuccess;
 	}
 
-	struct DextRegistrar_CopyProperties_Msg msg = {.service = iv->id};
+	struct DextRegistrar_CopyProperties_Msg msg = { .service = iv->id };
 	kern_return_t ret = host_call(&DextRegistrar_CopyProperties_Shape, &msg, take_properties);
 	if (ret == kIOReturnSuccess && msg.properties != NULL) {
 		const char *key;

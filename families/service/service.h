@@ -16,11 +16,11 @@ struct hosted;
 
 /* Before Start, or on the service's default queue after; `stopped` is a futex word. */
 struct IOService_IVars {
-	uint64_t id;                    // registry entry; 0: none yet
-	OSDictionary *properties;       // kept: a driver's personality, a provider's device
-	IOService *provider;            // kept from Start until the end of Stop
-	struct hosted *hosted;          // borrowed; NULL for a provider object
-	_Atomic uint32_t stopped;       // 1 once the base class's Stop was reached
+	uint64_t id;              // registry entry; 0: none yet
+	OSDictionary *properties; // kept: a driver's personality, a provider's device
+	IOService *provider;      // kept from Start until the end of Stop
+	struct hosted *hosted;    // borrowed; NULL for a provider object
+	_Atomic uint32_t stopped; // 1 once the base class's Stop was reached
 };
 
 /* Say who a fresh service is. `properties` is kept; may be NULL. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * IOUserClient: the checks of a dispatch table. Each row of `checks` is one of DriverKit's, with the
- * text that an application reads when it fails.
+ * IOUserClient: the checks of a dispatch table. Each row of `checks` is one of DriverKit's, with
+ * the text that an application reads when it fails.
  */
 
 #include <DriverKit/IOUserClient.h>
@@ -34,15 +34,16 @@ static kern_return_t check_arguments(const IOUserClientMethodArguments *argument
 				     const IOUserClientMethodDispatch *dispatch)
 {
 	const struct check checks[] = {
-		{"asynchronous completions", dispatch->checkCompletionExists,
-		 arguments->completion != NULL},
-		{"input scalars", dispatch->checkScalarInputCount, arguments->scalarInputCount},
-		{"bytes of input structure", dispatch->checkStructureInputSize,
-		 arguments->structureInput != NULL ? OSData_getLength(arguments->structureInput)
-						   : 0},
-		{"output scalars", dispatch->checkScalarOutputCount, arguments->scalarOutputCount},
-		{"bytes of output structure", dispatch->checkStructureOutputSize,
-		 arguments->structureOutputMaximumSize},
+		{ "asynchronous completions", dispatch->checkCompletionExists,
+		  arguments->completion != NULL },
+		{ "input scalars", dispatch->checkScalarInputCount, arguments->scalarInputCount },
+		{ "bytes of input structure", dispatch->checkStructureInputSize,
+		  arguments->structureInput != NULL ? OSData_getLength(arguments->structureInput)
+						    : 0 },
+		{ "output scalars", dispatch->checkScalarOutputCount,
+		  arguments->scalarOutputCount },
+		{ "bytes of output structure", dispatch->checkStructureOutputSize,
+		  arguments->structureOutputMaximumSize },
 	};
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
 		if (checks[i].wanted != kIOUserClientVariableStructureSize &&

@@ -19,7 +19,8 @@ typedef char IODispatchQueueName[256];
 typedef char IOServiceName[128];
 typedef char IOPropertyName[128];
 
-/* An open file descriptor that travels with a message; -1 is none. The receiver owns what it got. */
+/* An open file descriptor that travels with a message; -1 is none. The receiver owns what it got.
+ */
 typedef int dext_fd_t;
 
 typedef struct IOAddressSegment {

@@ -35,7 +35,7 @@ typedef struct IOUserClientMethodArguments {
 } IOUserClientMethodArguments;
 
 typedef kern_return_t (*IOUserClientMethodFunction)(OSObject *target, void *reference,
-						     IOUserClientMethodArguments *arguments);
+						    IOUserClientMethodArguments *arguments);
 
 #define kIOUserClientVariableStructureSize 0xffffffffU
 

@@ -32,8 +32,8 @@ struct wire_writer;
 
 /* What iig knows about one declared method. Constant; one per declaration, shared by overrides. */
 struct OSMethodShape {
-	uint64_t id;             // SHA-256 over class, method and parameter types, first 64 bits
-	const char *class_name;  // the class that declared it first
+	uint64_t id;            // SHA-256 over class, method and parameter types, first 64 bits
+	const char *class_name; // the class that declared it first
 	const char *name;
 	uint32_t flags;          // OSMethodFlags
 	uint32_t msg_size;       // sizeof(struct Class_Method_Msg)
@@ -64,15 +64,15 @@ struct OSMetaClass {
 	const OSMetaClass *super; // NULL for OSObject
 	uint32_t instance_size;   // bytes, its super's included
 	uint32_t n_methods;
-	const struct OSMethod *methods;        // ascending by shape->id
-	const char *const *queue_names;        // QUEUENAME(...)s of this class
+	const struct OSMethod *methods; // ascending by shape->id
+	const char *const *queue_names; // QUEUENAME(...)s of this class
 	uint32_t n_queue_names;
-	void (*construct)(OSObject *self);     // C++ constructors in place; NULL in C
+	void (*construct)(OSObject *self); // C++ constructors in place; NULL in C
 };
 
 /* The head of every instance. Fields are private to the object model. */
 struct OSObject {
-	void *cxx;                   // belongs to C++: its vtable pointer, at offset 0
+	void *cxx; // belongs to C++: its vtable pointer, at offset 0
 	const OSMetaClass *meta;
 	_Atomic uint32_t refcount;
 	uint32_t flags;
@@ -88,10 +88,10 @@ struct OSObject {
 #define OSDynamicCast(type, object) ((type *)OSMetaClassCast(OSTypeID(type), (object)))
 
 /* Release and forget. */
-#define OSSafeReleaseNULL(object)                 \
-	do {                                      \
-		OSObjectRelease((object));        \
-		(object) = NULL;                  \
+#define OSSafeReleaseNULL(object)          \
+	do {                               \
+		OSObjectRelease((object)); \
+		(object) = NULL;           \
 	} while (0)
 
 /* The argument list of a method as iig wrote it; see IMPL. */

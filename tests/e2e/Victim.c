@@ -74,8 +74,8 @@ kern_return_t IMPL(Victim, Start)
 	if (ret == kIOReturnSuccess)
 		ret = misbehave(self);
 	if (ret == kIOReturnSuccess)
-		ret = IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, VICTIM_SHARED_SIZE, 0,
-						      &self->ivars->shared);
+		ret = IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, VICTIM_SHARED_SIZE,
+						      0, &self->ivars->shared);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	return Victim_RegisterService(self);
@@ -86,8 +86,8 @@ kern_return_t IMPL(Victim, NewUserClient)
 	if (type != 0)
 		return kIOReturnUnsupported;
 	IOService *client = NULL;
-	kern_return_t ret = Victim_Create(self, Victim_as_IOService(self), "UserClientProperties",
-					  &client);
+	kern_return_t ret =
+		Victim_Create(self, Victim_as_IOService(self), "UserClientProperties", &client);
 	if (ret == kIOReturnSuccess)
 		*userClient = OSDynamicCast(IOUserClient, client);
 	return ret;
@@ -136,8 +136,8 @@ kern_return_t IMPL(VictimUserClient, CopyClientMemoryForType)
 	return Victim_CopyShared(victim_of(VictimUserClient_as_OSObject(self)), memory);
 }
 
-#define METHOD(name)                                                                               \
-	static kern_return_t name(OSObject *target, void *reference,                               \
+#define METHOD(name)                                                 \
+	static kern_return_t name(OSObject *target, void *reference, \
 				  IOUserClientMethodArguments *arguments)
 
 METHOD(echo)
@@ -206,7 +206,7 @@ METHOD(run_program)
 	(void)target;
 	(void)reference;
 	char name[] = "/bin/true";
-	char *const argv[] = {name, NULL};
+	char *const argv[] = { name, NULL };
 	return tell_errno(arguments, execve(name, argv, NULL));
 }
 
@@ -220,7 +220,7 @@ METHOD(forbidden)
 METHOD(complete)
 {
 	(void)reference;
-	IOUserClientAsyncArgumentsArray data = {0};
+	IOUserClientAsyncArgumentsArray data = { 0 };
 	uint32_t count = (uint32_t)arguments->scalarInput[0];
 	for (uint32_t i = 0; i < count && i < kIOUserClientAsyncArgumentsCountMax; i++)
 		data[i] = i + 1;
@@ -246,10 +246,10 @@ METHOD(let_go)
 	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
 	if (client->ivars->kept == NULL)
 		return kIOReturnNotReady;
-	const IOUserClientAsyncArgumentsArray none = {0};
+	const IOUserClientAsyncArgumentsArray none = { 0 };
 	if (arguments->scalarInput[0] == 1)
-		VictimUserClient_AsyncCompletion(client, client->ivars->kept, kIOReturnSuccess, none,
-						 0);
+		VictimUserClient_AsyncCompletion(client, client->ivars->kept, kIOReturnSuccess,
+						 none, 0);
 	OSSafeReleaseNULL(client->ivars->kept);
 	return kIOReturnSuccess;
 }
@@ -308,21 +308,21 @@ METHOD(wait_for_byte)
 #define ANY kIOUserClientVariableStructureSize
 
 static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
-	[VICTIM_ECHO] = {echo, 0, ANY, 0, ANY, 0},
-	[VICTIM_STRUCTURE] = {structure, 0, 0, 16, 0, 16},
-	[VICTIM_DIE] = {die, 0, 0, 0, 0, 0},
-	[VICTIM_HANG] = {never_return, 0, 0, 0, 0, 0},
-	[VICTIM_OPEN] = {open_path, 0, 0, 0, 1, 0},
-	[VICTIM_SOCKET] = {make_socket, 0, 0, 0, 1, 0},
-	[VICTIM_EXEC] = {run_program, 0, 0, 0, 1, 0},
-	[VICTIM_FORBIDDEN] = {forbidden, 0, 0, 0, 1, 0},
-	[VICTIM_COMPLETE] = {complete, 1, 1, 0, 0, 0},
-	[VICTIM_KEEP] = {keep, 1, 0, 0, 0, 0},
-	[VICTIM_RELEASE] = {let_go, 0, 1, 0, 0, 0},
-	[VICTIM_TOO_MUCH] = {too_much, 0, 0, 0, 0, ANY},
-	[VICTIM_POKE] = {poke, 0, 2, 0, 0, 0},
-	[VICTIM_WAIT] = {wait_for_byte, 0, 0, 0, 0, 0},
-	[VICTIM_NO_FUNCTION] = {NULL, 0, 0, 0, 0, 0},
+	[VICTIM_ECHO] = { echo, 0, ANY, 0, ANY, 0 },
+	[VICTIM_STRUCTURE] = { structure, 0, 0, 16, 0, 16 },
+	[VICTIM_DIE] = { die, 0, 0, 0, 0, 0 },
+	[VICTIM_HANG] = { never_return, 0, 0, 0, 0, 0 },
+	[VICTIM_OPEN] = { open_path, 0, 0, 0, 1, 0 },
+	[VICTIM_SOCKET] = { make_socket, 0, 0, 0, 1, 0 },
+	[VICTIM_EXEC] = { run_program, 0, 0, 0, 1, 0 },
+	[VICTIM_FORBIDDEN] = { forbidden, 0, 0, 0, 1, 0 },
+	[VICTIM_COMPLETE] = { complete, 1, 1, 0, 0, 0 },
+	[VICTIM_KEEP] = { keep, 1, 0, 0, 0, 0 },
+	[VICTIM_RELEASE] = { let_go, 0, 1, 0, 0, 0 },
+	[VICTIM_TOO_MUCH] = { too_much, 0, 0, 0, 0, ANY },
+	[VICTIM_POKE] = { poke, 0, 2, 0, 0, 0 },
+	[VICTIM_WAIT] = { wait_for_byte, 0, 0, 0, 0, 0 },
+	[VICTIM_NO_FUNCTION] = { NULL, 0, 0, 0, 0, 0 },
 };
 
 kern_return_t IMPL(VictimUserClient, ExternalMethod)

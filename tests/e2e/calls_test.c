@@ -36,7 +36,7 @@ static void assert_refused(kern_return_t ret, kern_return_t wanted, const char *
 
 START_TEST(scalars_come_back)
 {
-	uint64_t in[16], out[16] = {0};
+	uint64_t in[16], out[16] = { 0 };
 	for (int i = 0; i < 16; i++)
 		in[i] = 0x0123456789abcdefULL * (uint64_t)(i + 1);
 	for (uint32_t n = 0; n <= 16; n++) {
@@ -66,8 +66,7 @@ END_TEST
 
 START_TEST(an_unknown_selector_is_refused)
 {
-	kern_return_t ret =
-		IOConnectCallScalarMethod(victim, 1000, NULL, 0, NULL, NULL);
+	kern_return_t ret = IOConnectCallScalarMethod(victim, 1000, NULL, 0, NULL, NULL);
 	assert_refused(ret, kIOReturnBadArgument, "selector 1000 is not one of");
 	/* And the driver goes on. */
 	uint64_t value = 42, out = 0;
@@ -80,7 +79,7 @@ END_TEST
 
 START_TEST(seventeen_scalars_are_refused)
 {
-	uint64_t in[17] = {0}, out[17];
+	uint64_t in[17] = { 0 }, out[17];
 	uint32_t count = 16;
 	assert_refused(IOConnectCallScalarMethod(victim, VICTIM_ECHO, in, 17, out, &count),
 		       kIOReturnBadArgument, "16");
@@ -92,7 +91,7 @@ END_TEST
 
 START_TEST(a_structure_of_the_wrong_size_is_refused)
 {
-	uint8_t in[4097] = {0}, out[16];
+	uint8_t in[4097] = { 0 }, out[16];
 	size_t size = sizeof(out);
 	assert_refused(IOConnectCallStructMethod(victim, VICTIM_STRUCTURE, in, 15, out, &size),
 		       kIOReturnBadArgument, "takes 16 bytes of input structure");
@@ -108,7 +107,7 @@ END_TEST
 
 START_TEST(wrong_counts_are_refused)
 {
-	uint64_t in[2] = {0};
+	uint64_t in[2] = { 0 };
 	assert_refused(IOConnectCallScalarMethod(victim, VICTIM_POKE, in, 1, NULL, NULL),
 		       kIOReturnBadArgument, "takes 2 input scalars, the call has 1");
 	uint32_t count = 0;
@@ -168,11 +167,11 @@ static kern_return_t call_async(IONotificationPortRef port, uint32_t selector, c
 START_TEST(an_asynchronous_call_completes_with_its_values)
 {
 	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
-	struct completion c = {0};
+	struct completion c = { 0 };
 	uint64_t n = 16;
-	ck_assert_int_eq(call_async(port, VICTIM_COMPLETE, &n, 1, &c,
-				    (void *)(uintptr_t)on_completion),
-			 kIOReturnSuccess);
+	ck_assert_int_eq(
+		call_async(port, VICTIM_COMPLETE, &n, 1, &c, (void *)(uintptr_t)on_completion),
+		kIOReturnSuccess);
 	rig_wait_flag(port, &c.times);
 	ck_assert_int_eq(c.result, kIOReturnSuccess);
 	ck_assert_uint_eq(c.n, 16);
@@ -185,14 +184,13 @@ END_TEST
 START_TEST(a_completion_that_is_dropped_is_aborted)
 {
 	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
-	struct completion c = {0};
+	struct completion c = { 0 };
 	uint64_t drop = 0;
-	ck_assert_int_eq(call_async(port, VICTIM_KEEP, NULL, 0, &c,
-				    (void *)(uintptr_t)on_completion0),
-			 kIOReturnSuccess);
 	ck_assert_int_eq(
-		IOConnectCallScalarMethod(victim, VICTIM_RELEASE, &drop, 1, NULL, NULL),
+		call_async(port, VICTIM_KEEP, NULL, 0, &c, (void *)(uintptr_t)on_completion0),
 		kIOReturnSuccess);
+	ck_assert_int_eq(IOConnectCallScalarMethod(victim, VICTIM_RELEASE, &drop, 1, NULL, NULL),
+			 kIOReturnSuccess);
 	rig_wait_flag(port, &c.times);
 	ck_assert_int_eq(c.result, kIOReturnAborted);
 	ck_assert_int_eq(c.times, 1);
@@ -203,15 +201,15 @@ END_TEST
 START_TEST(a_refused_asynchronous_call_never_completes)
 {
 	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
-	struct completion refused = {0}, after = {0};
+	struct completion refused = { 0 }, after = { 0 };
 	uint64_t n = 3;
 	ck_assert_int_eq(call_async(port, VICTIM_COMPLETE, NULL, 0, &refused,
 				    (void *)(uintptr_t)on_completion),
 			 kIOReturnBadArgument);
 	/* Completions come in order: when this one is here the other would have been. */
-	ck_assert_int_eq(call_async(port, VICTIM_COMPLETE, &n, 1, &after,
-				    (void *)(uintptr_t)on_completion),
-			 kIOReturnSuccess);
+	ck_assert_int_eq(
+		call_async(port, VICTIM_COMPLETE, &n, 1, &after, (void *)(uintptr_t)on_completion),
+		kIOReturnSuccess);
 	rig_wait_flag(port, &after.times);
 	ck_assert_int_eq(refused.times, 0);
 	IONotificationPortDestroy(port);
@@ -251,7 +249,7 @@ START_TEST(memory_is_shared_with_the_driver)
 					      &address, &size, kIOMapAnywhere),
 			 kIOReturnSuccess);
 	ck_assert_uint_eq(size, VICTIM_SHARED_SIZE);
-	uint64_t poke[2] = {VICTIM_SHARED_SIZE - 1, 0x5a};
+	uint64_t poke[2] = { VICTIM_SHARED_SIZE - 1, 0x5a };
 	ck_assert_int_eq(IOConnectCallScalarMethod(victim, VICTIM_POKE, poke, 2, NULL, NULL),
 			 kIOReturnSuccess);
 	const volatile uint8_t *bytes = (const volatile uint8_t *)(uintptr_t)address;
@@ -284,8 +282,7 @@ START_TEST(a_client_type_that_the_driver_refuses_is_refused)
 {
 	io_service_t service = rig_wait_service("Victim");
 	io_connect_t other = IO_OBJECT_NULL;
-	ck_assert_int_eq(IOServiceOpen(service, mach_task_self(), 7, &other),
-			 kIOReturnUnsupported);
+	ck_assert_int_eq(IOServiceOpen(service, mach_task_self(), 7, &other), kIOReturnUnsupported);
 	ck_assert_uint_eq(other, IO_OBJECT_NULL);
 	IOObjectRelease(service);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Deaths: of a driver in a call, of an application in a call, of a driver in Start, and drivers that
- * never answer. In each case the others live, are told, and the service comes back.
+ * Deaths: of a driver in a call, of an application in a call, of a driver in Start, and drivers
+ * that never answer. In each case the others live, are told, and the service comes back.
  */
 
 #include <check.h>
@@ -108,7 +108,7 @@ START_TEST(a_client_that_dies_in_a_call_leaves_the_driver_alone)
 
 	/* Its call is still with the driver; let it return to nobody. */
 	io_connect_t connect = rig_open();
-	uint64_t poke[2] = {1, 1};
+	uint64_t poke[2] = { 1, 1 };
 	ck_assert_int_eq(IOConnectCallScalarMethod(connect, VICTIM_POKE, poke, 2, NULL, NULL),
 			 kIOReturnSuccess);
 	assert_echo(connect);
@@ -130,15 +130,15 @@ START_TEST(a_call_that_never_returns_ends_by_its_time_limit)
 }
 END_TEST
 
-static const char *const short_start[] = {"--start-timeout-ms", "300", NULL};
+static const char *const short_start[] = { "--start-timeout-ms", "300", NULL };
 
 static void assert_never_registered(const char *misbehave, const char *part_of_reason)
 {
 	rig_start(&rig, misbehave, short_start);
 	rig_wait_explained("IOUserResources", part_of_reason);
-	ck_assert_uint_eq(IOServiceGetMatchingService(kIOMainPortDefault,
-						      IOServiceMatching("Victim")),
-			  IO_OBJECT_NULL);
+	ck_assert_uint_eq(
+		IOServiceGetMatchingService(kIOMainPortDefault, IOServiceMatching("Victim")),
+		IO_OBJECT_NULL);
 	rig_stop(&rig);
 }
 

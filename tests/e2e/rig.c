@@ -76,7 +76,8 @@ static void make_bundle(const struct rig *rig, const char *misbehave)
 	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
 	fclose(f);
 	if (misbehave != NULL)
-		snprintf(extra, sizeof(extra), "<key>Misbehave</key><string>%s</string>", misbehave);
+		snprintf(extra, sizeof(extra), "<key>Misbehave</key><string>%s</string>",
+			 misbehave);
 	char *mark = strstr(text, "@EXTRA@");
 	ck_assert_ptr_nonnull(mark);
 	*mark = '\0';
@@ -91,8 +92,8 @@ static void exec_dextd(const struct rig *rig, const char *const *options, int re
 	snprintf(sock, sizeof(sock), "%s/socket", rig->folder);
 	snprintf(bundles, sizeof(bundles), "%s/bundles", rig->folder);
 	snprintf(ready, sizeof(ready), "%d", ready_fd);
-	const char *argv[32] = {"dextd",     "--socket",   sock, "--bundles", bundles,
-				"--ready-fd", ready, NULL};
+	const char *argv[32] = { "dextd", "--socket",   sock,  "--bundles",
+				 bundles, "--ready-fd", ready, NULL };
 	int n = 7;
 	for (; options != NULL && *options != NULL && n < 31; options++)
 		argv[n++] = *options;
@@ -117,7 +118,7 @@ void rig_start(struct rig *rig, const char *misbehave, const char *const *option
 		exec_dextd(rig, options, ready[1]);
 	}
 	close(ready[1]);
-	struct pollfd p = {.fd = ready[0], .events = POLLIN};
+	struct pollfd p = { .fd = ready[0], .events = POLLIN };
 	ck_assert_int_eq(poll(&p, 1, PATIENCE_MS), 1);
 	char byte;
 	ck_assert_msg(read(ready[0], &byte, 1) == 1, "dextd did not start");
@@ -156,7 +157,8 @@ void rig_stop(struct rig *rig)
 	ck_assert_int_eq(kill(rig->dextd, SIGTERM), 0);
 	int status;
 	ck_assert_int_eq(waitpid(rig->dextd, &status, 0), rig->dextd);
-	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "dextd ended with %#x", status);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "dextd ended with %#x",
+		      status);
 	check_no_process_left(rig);
 	run("rm", "-r", rig->folder, NULL);
 }
@@ -167,7 +169,7 @@ void rig_wait_flag(IONotificationPortRef port, const int *flag)
 	while (*flag == 0) {
 		uint64_t now = clock_now_ns();
 		ck_assert_msg(now < deadline, "nothing came within %d ms", PATIENCE_MS);
-		struct pollfd p = {.fd = dext_notification_port_get_fd(port), .events = POLLIN};
+		struct pollfd p = { .fd = dext_notification_port_get_fd(port), .events = POLLIN };
 		poll(&p, 1, (int)((deadline - now) / 1000000 + 1));
 		dext_notification_port_dispatch(port);
 	}
@@ -208,9 +210,9 @@ io_service_t rig_wait_service(const char *class_name)
 	ck_assert_ptr_nonnull(port);
 	io_service_t found = IO_OBJECT_NULL;
 	io_iterator_t iterator = IO_OBJECT_NULL;
-	kern_return_t ret = IOServiceAddMatchingNotification(
-		port, kIOMatchedNotification, IOServiceMatching(class_name), on_matched, &found,
-		&iterator);
+	kern_return_t ret = IOServiceAddMatchingNotification(port, kIOMatchedNotification,
+							     IOServiceMatching(class_name),
+							     on_matched, &found, &iterator);
 	ck_assert_msg(ret == kIOReturnSuccess, "%s", dext_last_reason());
 	on_matched(&found, iterator); // those that are there already; and arms it
 	static_assert(sizeof(found) == sizeof(int), "a handle is a flag");
