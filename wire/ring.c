@@ -37,7 +37,9 @@
  *
  * The end. Whoever closes the ring claims a notice, writes status and reason there, and only then
  * names it in `closed`: one who is killed in between has closed nothing, and disturbs no other.
- * `closed` is written once, so all see the same reason. Nobody waits for anybody here.
+ * `closed` is written once, so all see the same reason. Nobody waits for anybody here. A peer that
+ * scribbled over the header before it died cannot keep its callers: the closer goes by the geometry
+ * that ring_create gives, not by the header's.
  */
 
 #include <errno.h>
@@ -97,21 +99,23 @@ static bool is_count(uint32_t n)
 	return n > 0 && n <= RING_COUNT_MAX && (n & (n - 1)) == 0;
 }
 
-/* Read the geometry, once, and lay the parts out. False: this is no ring. */
-static bool lay_out(struct ring_view *view)
+/* Read the geometry, once. */
+static int read_geometry(struct ring_view *view)
 {
 	const struct ring_header *header = view->header;
 	if (load(&header->magic) != RING_MAGIC || load(&header->major) != RING_MAJOR)
-		return false;
+		return -EBADMSG;
 	if (load(&header->slot_size) != RING_SLOT_SIZE || load(&header->block_size) != RING_BLOCK)
-		return false;
+		return -EBADMSG;
 	view->n_slots = load(&header->n_slots);
 	view->n_events = load(&header->n_events);
 	if (!is_count(view->n_slots) || !is_count(view->n_events))
-		return false;
-	if (view->size != ring_size(view->n_slots, view->n_events))
-		return false;
+		return -EBADMSG;
+	return view->size == ring_size(view->n_slots, view->n_events) ? 0 : -EBADMSG;
+}
 
+static void lay_out(struct ring_view *view)
+{
 	uint8_t *at = (uint8_t *)view->header + RING_HEADER_SIZE;
 	view->entries = (struct ring_entry *)(void *)at;
 	at += view->n_slots * sizeof(struct ring_entry);
@@ -120,13 +124,12 @@ static bool lay_out(struct ring_view *view)
 	view->events = (struct ring_event_slot *)(void *)at;
 	at += view->n_events * sizeof(struct ring_event_slot);
 	view->arena = (_Atomic uint64_t *)(void *)at;
-	return true;
 }
 
-int ring_view_init(struct ring_view *view, int memory_fd)
+/* How large is it, and can it shrink? */
+static int check_memory(int memory_fd, size_t *size)
 {
 	struct stat st;
-	*view = (struct ring_view){ 0 };
 	if (fstat(memory_fd, &st) < 0)
 		return -errno;
 	int seals = fcntl(memory_fd, F_GET_SEALS);
@@ -135,25 +138,58 @@ int ring_view_init(struct ring_view *view, int memory_fd)
 	if (st.st_size < (off_t)ring_size(1, 1) ||
 	    st.st_size > (off_t)ring_size(RING_COUNT_MAX, RING_COUNT_MAX))
 		return -EBADMSG;
-	int ret = fault_handler_install();
+	*size = (size_t)st.st_size;
+	return 0;
+}
+
+static int map_memory(struct ring_view *view, int memory_fd)
+{
+	int ret = check_memory(memory_fd, &view->size);
+	if (ret == 0)
+		ret = fault_handler_install();
 	if (ret < 0)
 		return ret;
-	view->size = (size_t)st.st_size;
 	void *memory = mmap(NULL, view->size, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
 	if (memory == MAP_FAILED)
 		return -errno;
 	view->guard.address = memory;
 	view->guard.length = view->size;
 	ret = fault_guard_add(&view->guard);
-	if (ret < 0) {
+	if (ret < 0)
 		munmap(memory, view->size);
+	else
+		view->header = memory;
+	return ret;
+}
+
+int ring_view_init(struct ring_view *view, int memory_fd)
+{
+	*view = (struct ring_view){ 0 };
+	int ret = map_memory(view, memory_fd);
+	if (ret < 0)
 		return ret;
-	}
-	view->header = memory;
-	if (!lay_out(view)) {
+	ret = read_geometry(view);
+	if (ret < 0)
+		ring_view_deinit(view);
+	else
+		lay_out(view);
+	return ret;
+}
+
+/* As ring_view_init, but a ring of the size that is made here needs no valid header. */
+static int view_init_known(struct ring_view *view, int memory_fd)
+{
+	*view = (struct ring_view){ 0 };
+	int ret = map_memory(view, memory_fd);
+	if (ret < 0)
+		return ret;
+	if (view->size != ring_size(RING_SLOTS, RING_EVENTS)) {
 		ring_view_deinit(view);
 		return -EBADMSG;
 	}
+	view->n_slots = RING_SLOTS;
+	view->n_events = RING_EVENTS;
+	lay_out(view);
 	return 0;
 }
 
@@ -214,7 +250,7 @@ static void end_call(struct ring_slot *slot)
 int ring_abort(int memory_fd, IOReturn status, const char *reason)
 {
 	struct ring_view view;
-	int ret = ring_view_init(&view, memory_fd);
+	int ret = view_init_known(&view, memory_fd);
 	if (ret < 0)
 		return ret;
 	close_ring(view.header, status, reason);

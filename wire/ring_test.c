@@ -1,0 +1,798 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The ring from both sides, and from a peer that scribbles over it. A server here sleeps as a dext
+ * does: an edge-triggered doorbell that nobody reads.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <base/clock.h>
+#include <base/unit_test.h>
+#include <wire/ring_layout.h>
+
+enum { PATIENCE_MS = 20000 };
+
+struct pair {
+	int memory_fd, doorbell_fd;
+	struct ring_server *server;
+	struct ring_client *client;
+};
+
+static void pair_init(struct pair *p)
+{
+	ck_assert_int_eq(ring_create(&p->memory_fd), 0);
+	p->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ck_assert_int_ge(p->doorbell_fd, 0);
+	ck_assert_int_eq(ring_server_open(&p->server, p->memory_fd), 0);
+	ck_assert_int_eq(ring_client_open(&p->client, p->memory_fd, p->doorbell_fd), 0);
+}
+
+static void pair_deinit(struct pair *p)
+{
+	p->client = ring_client_close(p->client);
+	p->server = ring_server_close(p->server);
+	close(p->memory_fd);
+	close(p->doorbell_fd);
+}
+
+/* --- a server that answers with what it was asked, each scalar plus one --- */
+
+static void answer(struct ring_server *server, const struct ring_request *request)
+{
+	struct ring_reply reply;
+	memset(&reply, 0, sizeof(reply));
+	if (request->selector == 99) {
+		reply.status = kIOReturnUnsupported;
+		strcpy(reply.reason, "there is no method 99");
+	}
+	reply.n_scalars = request->n_scalars_out;
+	for (uint32_t i = 0; i < reply.n_scalars; i++)
+		reply.scalars[i] = request->scalars[i] + 1;
+	reply.structure_size = request->structure_size < request->structure_out_max
+				       ? request->structure_size
+				       : request->structure_out_max;
+	memcpy(reply.structure, request->structure, reply.structure_size);
+	ck_assert_int_eq(ring_server_reply(server, request->slot, &reply), 0);
+}
+
+struct echo {
+	struct ring_server *server;
+	int doorbell_fd;
+	_Atomic bool stop;
+	int result;
+	uint32_t n_answered;
+};
+
+static int echo_serve(struct echo *e)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	struct ring_request request;
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int ret = 0;
+	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, e->doorbell_fd, &event);
+	while (!atomic_load(&e->stop) && ret >= 0) {
+		ret = ring_server_next(e->server, &request);
+		if (ret == 1) {
+			answer(e->server, &request);
+			e->n_answered++;
+		} else if (ret == 0 && ring_server_sleep(e->server)) {
+			epoll_wait(epoll_fd, &event, 1, -1);
+		}
+	}
+	close(epoll_fd);
+	return ret;
+}
+
+static void *echo_thread(void *context)
+{
+	struct echo *e = context;
+	e->result = echo_serve(e);
+	return NULL;
+}
+
+static void echo_stop(struct echo *e, pthread_t thread)
+{
+	uint64_t one = 1;
+	atomic_store(&e->stop, true);
+	ck_assert_int_eq(write(e->doorbell_fd, &one, sizeof(one)), sizeof(one));
+	pthread_join(thread, NULL);
+	ck_assert_int_ge(e->result, 0);
+}
+
+/* --- callers --- */
+
+/* One call of `n` scalars and `size` bytes each way, checked. */
+static void call_and_check(struct ring_client *client, uint32_t n, uint32_t size, uint64_t seed)
+{
+	struct ring_request request = { .kind = RING_CALL, .selector = 7 };
+	struct ring_reply reply;
+	request.n_scalars = request.n_scalars_out = n;
+	request.structure_size = request.structure_out_max = size;
+	for (uint32_t i = 0; i < n; i++)
+		request.scalars[i] = seed + i;
+	for (uint32_t i = 0; i < size; i++)
+		request.structure[i] = (uint8_t)(seed + i);
+	ck_assert_int_eq(ring_client_call(client, &request, &reply, PATIENCE_MS), 0);
+	ck_assert_int_eq(reply.status, kIOReturnSuccess);
+	ck_assert_uint_eq(reply.n_scalars, n);
+	ck_assert_uint_eq(reply.structure_size, size);
+	for (uint32_t i = 0; i < n; i++)
+		ck_assert_uint_eq(reply.scalars[i], seed + i + 1);
+	ck_assert_int_eq(memcmp(reply.structure, request.structure, size), 0);
+}
+
+struct caller {
+	struct ring_client *client;
+	unsigned number, n_calls;
+	unsigned n_done, n_aborted, n_refused; // calls_until_the_end
+};
+
+static void *call_often(void *context)
+{
+	struct caller *c = context;
+	for (unsigned i = 0; i < c->n_calls; i++) {
+		uint64_t seed = (uint64_t)c->number << 32 | i;
+		call_and_check(c->client, i % 17, (i * 61) % 400, seed);
+	}
+	return NULL;
+}
+
+static void call_from_threads(struct ring_client *client, unsigned n_threads, unsigned n_calls)
+{
+	pthread_t threads[64];
+	struct caller callers[64];
+	for (unsigned i = 0; i < n_threads; i++) {
+		callers[i] = (struct caller){ .client = client, .number = i, .n_calls = n_calls };
+		pthread_create(&threads[i], NULL, call_often, &callers[i]);
+	}
+	for (unsigned i = 0; i < n_threads; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* --- memory --- */
+
+START_TEST(memory_is_sealed)
+{
+	int fd;
+	ck_assert_int_eq(ring_create(&fd), 0);
+	ck_assert_int_eq(fcntl(fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	ck_assert_int_lt(ftruncate(fd, 4096), 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	close(fd);
+}
+END_TEST
+
+/* A memfd like a ring's, with one word of the header changed; seals as given. */
+static int forge(size_t word, uint32_t value, int seals)
+{
+	char bytes[512];
+	int fd, forged = memfd_create("forged", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	ck_assert_int_eq(ring_create(&fd), 0);
+	off_t size = lseek(fd, 0, SEEK_END);
+	ck_assert_int_eq(pread(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	memcpy(bytes + word * 4, &value, sizeof(value));
+	ck_assert_int_eq(pwrite(forged, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ck_assert_int_eq(ftruncate(forged, size), 0);
+	ck_assert_int_eq(fcntl(forged, F_ADD_SEALS, seals), 0);
+	close(fd);
+	return forged;
+}
+
+static int open_both(int fd)
+{
+	struct ring_server *server = NULL;
+	struct ring_client *client = NULL;
+	int doorbell_fd = eventfd(0, EFD_CLOEXEC);
+	int ret = ring_server_open(&server, fd);
+	ck_assert_int_eq(ring_client_open(&client, fd, doorbell_fd), ret);
+	ring_server_close(server);
+	ring_client_close(client);
+	close(doorbell_fd);
+	close(fd);
+	return ret;
+}
+
+START_TEST(only_a_ring_is_opened)
+{
+	enum { MAGIC, MAJOR, MINOR, SLOT_SIZE, BLOCK_SIZE, N_SLOTS, N_EVENTS };
+	ck_assert_int_eq(open_both(forge(MAGIC, RING_MAGIC, F_SEAL_SHRINK)), 0);
+	ck_assert_int_eq(open_both(forge(MINOR, 9, F_SEAL_SHRINK)), 0);
+	ck_assert_int_eq(open_both(forge(MAGIC, RING_MAGIC, 0)), -EBADMSG); // it could shrink
+	ck_assert_int_eq(open_both(forge(MAGIC, 1, F_SEAL_SHRINK)), -EBADMSG);
+	ck_assert_int_eq(open_both(forge(MAJOR, 2, F_SEAL_SHRINK)), -EBADMSG);
+	ck_assert_int_eq(open_both(forge(SLOT_SIZE, 128, F_SEAL_SHRINK)), -EBADMSG);
+	ck_assert_int_eq(open_both(forge(BLOCK_SIZE, 8192, F_SEAL_SHRINK)), -EBADMSG);
+	for (uint32_t n = 0; n < 70; n++) {
+		int expected = n == RING_SLOTS ? 0 : -EBADMSG;
+		ck_assert_int_eq(open_both(forge(N_SLOTS, n, F_SEAL_SHRINK)), expected);
+		expected = n == RING_EVENTS ? 0 : -EBADMSG;
+		ck_assert_int_eq(open_both(forge(N_EVENTS, n, F_SEAL_SHRINK)), expected);
+	}
+	ck_assert_int_eq(open_both(forge(N_SLOTS, 0x40000000, F_SEAL_SHRINK)), -EBADMSG);
+	ck_assert_int_eq(open_both(forge(N_EVENTS, UINT32_MAX, F_SEAL_SHRINK)), -EBADMSG);
+
+	int fd = memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	ck_assert_int_eq(open_both(fd), -EBADMSG);
+	ck_assert_int_eq(open_both(eventfd(0, EFD_CLOEXEC)), -EBADMSG);
+}
+END_TEST
+
+/* --- calls --- */
+
+START_TEST(calls_carry_scalars_and_structures)
+{
+	static const uint32_t sizes[] = { 0, 1, 7, 8, 63, 64, 65, 128, 129, 192, 193, 4095, 4096 };
+	struct pair p;
+	pthread_t thread;
+	pair_init(&p);
+	struct echo e = { .server = p.server, .doorbell_fd = p.doorbell_fd };
+	pthread_create(&thread, NULL, echo_thread, &e);
+	for (uint32_t n = 0; n <= RING_SCALARS; n++)
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+			call_and_check(p.client, n, sizes[i], n * 1000 + i);
+
+	struct ring_request request = { .kind = RING_CALL, .selector = 99, .n_scalars_out = 2 };
+	struct ring_reply reply;
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, PATIENCE_MS), 0);
+	ck_assert_int_eq(reply.status, kIOReturnUnsupported);
+	ck_assert_str_eq(reply.reason, "there is no method 99");
+	ck_assert_uint_eq(reply.n_scalars, 0);
+	echo_stop(&e, thread);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(calls_over_a_limit_are_refused)
+{
+	struct pair p;
+	struct ring_reply reply;
+	struct ring_request request = { .kind = RING_CALL };
+	pair_init(&p);
+	request.n_scalars = RING_SCALARS + 1;
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 1), -EINVAL);
+	request = (struct ring_request){ .kind = RING_CALL, .n_scalars_out = RING_SCALARS + 1 };
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 1), -EINVAL);
+	request = (struct ring_request){ .kind = RING_CALL, .structure_size = RING_BLOCK + 1 };
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 1), -EINVAL);
+	request = (struct ring_request){ .kind = RING_CALL, .structure_out_max = RING_BLOCK + 1 };
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 1), -EINVAL);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(many_threads_call_at_once)
+{
+	struct pair p;
+	pthread_t thread;
+	pair_init(&p);
+	struct echo e = { .server = p.server, .doorbell_fd = p.doorbell_fd };
+	pthread_create(&thread, NULL, echo_thread, &e);
+	call_from_threads(p.client, 48, 60); // more threads than slots
+	echo_stop(&e, thread);
+	ck_assert_uint_eq(e.n_answered, 48 * 60);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(a_call_crosses_processes)
+{
+	struct pair p;
+	pair_init(&p);
+	pid_t child = fork();
+	if (child == 0) {
+		struct echo e = { .server = p.server, .doorbell_fd = p.doorbell_fd };
+		_exit(echo_serve(&e) < 0 ? 1 : 0);
+	}
+	call_from_threads(p.client, 4, 500);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(a_late_answer_frees_the_slot)
+{
+	struct pair p;
+	struct ring_request request = { .kind = RING_CALL }, taken[RING_SLOTS];
+	struct ring_reply reply;
+	pair_init(&p);
+	for (uint32_t i = 0; i < RING_SLOTS; i++) {
+		ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+		ck_assert_uint_eq(request.sequence, i + 1);
+	}
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 1), -EAGAIN);
+	for (uint32_t i = 0; i < RING_SLOTS; i++)
+		ck_assert_int_eq(ring_server_next(p.server, &taken[i]), 1);
+	ck_assert_int_eq(ring_server_next(p.server, &request), 0);
+	answer(p.server, &taken[5]);
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+	ck_assert_uint_eq(request.slot, taken[5].slot);
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 1), -EAGAIN);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(an_answer_is_for_a_call_that_was_taken)
+{
+	struct pair p;
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_reply reply = { 0 };
+	pair_init(&p);
+	ck_assert_int_eq(ring_server_reply(p.server, 0, &reply), -EINVAL);
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+	ck_assert_int_eq(ring_server_reply(p.server, request.slot, &reply), -EINVAL);
+	ck_assert_int_eq(ring_server_next(p.server, &request), 1);
+	ck_assert_int_eq(ring_server_reply(p.server, RING_SLOTS, &reply), -EINVAL);
+	reply.n_scalars = RING_SCALARS + 1;
+	ck_assert_int_eq(ring_server_reply(p.server, request.slot, &reply), -EINVAL);
+	reply.n_scalars = 0;
+	ck_assert_int_eq(ring_server_reply(p.server, request.slot, &reply), 0);
+	ck_assert_int_eq(ring_server_reply(p.server, request.slot, &reply), -EINVAL);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(a_successor_goes_on)
+{
+	struct pair p;
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_event event = { .async = 1 };
+	struct ring_reply reply;
+	pair_init(&p);
+	for (uint64_t i = 1; i < 100; i++) {
+		ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+		ck_assert_int_eq(ring_server_next(p.server, &request), 1);
+		ck_assert_uint_eq(request.sequence, i);
+		answer(p.server, &request);
+		ck_assert_int_eq(ring_server_event(p.server, &event), 0);
+		ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
+		ring_server_close(p.server);
+		ck_assert_int_eq(ring_server_open(&p.server, p.memory_fd), 0);
+		ck_assert_int_eq(ring_server_next(p.server, &request), 0);
+	}
+	pair_deinit(&p);
+}
+END_TEST
+
+/* --- doorbell --- */
+
+static uint64_t rings(const struct pair *p)
+{
+	uint64_t n = 0;
+	return read(p->doorbell_fd, &n, sizeof(n)) < 0 ? 0 : n;
+}
+
+START_TEST(only_a_sleeper_is_rung_for)
+{
+	struct pair p;
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_reply reply;
+	pair_init(&p);
+	ring_client_call(p.client, &request, &reply, 0);
+	ck_assert_uint_eq(rings(&p), 0);
+	ck_assert(!ring_server_sleep(p.server)); // one waits
+	ck_assert_int_eq(ring_server_next(p.server, &request), 1);
+	ck_assert(ring_server_sleep(p.server));
+	ring_client_call(p.client, &request, &reply, 0);
+	ring_client_call(p.client, &request, &reply, 0);
+	ck_assert_uint_eq(rings(&p), 1);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(a_full_doorbell_stops_nobody)
+{
+	struct pair p;
+	uint64_t full = UINT64_MAX - 1;
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_reply reply;
+	pair_init(&p);
+	ck_assert_int_eq(write(p.doorbell_fd, &full, sizeof(full)), sizeof(full));
+	ring_client_close(p.client);
+	ck_assert_int_eq(fcntl(p.doorbell_fd, F_SETFL, 0), 0); // the peer's doing: blocking
+	ck_assert_int_eq(ring_client_open(&p.client, p.memory_fd, p.doorbell_fd), 0);
+	ck_assert(ring_server_sleep(p.server));
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+	pair_deinit(&p);
+}
+END_TEST
+
+/* --- the end --- */
+
+static void *call_until_the_end(void *context)
+{
+	struct caller *c = context;
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_reply reply;
+	for (;;) {
+		int ret = ring_client_call(c->client, &request, &reply, PATIENCE_MS);
+		if (ret == 0 && reply.status == kIOReturnSuccess) {
+			c->n_done++;
+			continue;
+		}
+		ck_assert(ret == 0 || ret == -ECONNRESET);
+		ck_assert_int_eq(reply.status, kIOReturnOffline);
+		ck_assert_str_eq(reply.reason, "the driver died");
+		if (ret == 0)
+			c->n_aborted++;
+		else
+			c->n_refused++;
+		if (ret == -ECONNRESET)
+			return NULL;
+	}
+}
+
+static void race_abort(bool served)
+{
+	enum { N = 40 };
+	struct pair p;
+	pthread_t thread, threads[N];
+	struct caller callers[N];
+	pair_init(&p);
+	struct echo e = { .server = p.server, .doorbell_fd = p.doorbell_fd };
+	if (served)
+		pthread_create(&thread, NULL, echo_thread, &e);
+	for (unsigned i = 0; i < N; i++) {
+		callers[i] = (struct caller){ .client = p.client };
+		pthread_create(&threads[i], NULL, call_until_the_end, &callers[i]);
+	}
+	ck_assert_int_eq(ring_abort(p.memory_fd, kIOReturnOffline, "the driver died"), 0);
+	for (unsigned i = 0; i < N; i++) {
+		pthread_join(threads[i], NULL);
+		ck_assert_uint_eq(callers[i].n_refused, 1);
+		ck_assert_uint_le(callers[i].n_aborted, 1);
+	}
+	if (served)
+		echo_stop(&e, thread);
+	pair_deinit(&p);
+}
+
+START_TEST(an_abort_ends_every_call)
+{
+	for (int i = 0; i < 20; i++)
+		race_abort(i % 2 == 0);
+}
+END_TEST
+
+START_TEST(an_answer_after_the_abort_is_dropped)
+{
+	struct pair p;
+	struct ring_request request = { .kind = RING_CALL }, taken;
+	struct ring_reply reply = { 0 };
+	pair_init(&p);
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+	ck_assert_int_eq(ring_server_next(p.server, &taken), 1);
+	ck_assert_int_eq(ring_abort(p.memory_fd, kIOReturnAborted, "first"), 0);
+	ck_assert_int_eq(ring_abort(p.memory_fd, kIOReturnOffline, "second"), 0);
+	ck_assert_int_eq(ring_server_reply(p.server, taken.slot, &reply), 0);
+	ck_assert_int_eq(ring_server_next(p.server, &request), 0); // nothing is served any more
+	ck_assert(ring_server_sleep(p.server));
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ECONNRESET);
+	ck_assert_int_eq(reply.status, kIOReturnAborted);
+	ck_assert_str_eq(reply.reason, "first");
+	pair_deinit(&p);
+}
+END_TEST
+
+static void expect_end(struct pair *p, IOReturn status, const char *reason)
+{
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_reply reply;
+	ck_assert_int_eq(ring_client_call(p->client, &request, &reply, 0), -ECONNRESET);
+	ck_assert_int_eq(reply.status, status);
+	ck_assert_str_eq(reply.reason, reason);
+}
+
+START_TEST(a_killed_closer_stops_no_other)
+{
+	struct pair p;
+	struct ring_view view;
+	char longest[4 * RING_NOTICE_TEXT];
+
+	pair_init(&p);
+	ck_assert_int_eq(ring_view_init(&view, p.memory_fd), 0);
+	atomic_store(&view.header->n_notices, 1); // one claimed a notice, and was killed
+	ring_abort(p.memory_fd, kIOReturnOffline, "another");
+	expect_end(&p, kIOReturnOffline, "another");
+	ring_view_deinit(&view);
+	pair_deinit(&p);
+
+	pair_init(&p);
+	ck_assert_int_eq(ring_view_init(&view, p.memory_fd), 0);
+	atomic_store(&view.header->n_notices, 12345);
+	ring_abort(p.memory_fd, kIOReturnOffline, "no room for this");
+	expect_end(&p, kIOReturnAborted, "");
+	ring_view_deinit(&view);
+	pair_deinit(&p);
+
+	pair_init(&p);
+	memset(longest, 'x', sizeof(longest));
+	longest[sizeof(longest) - 1] = '\0';
+	ring_abort(p.memory_fd, kIOReturnSuccess, longest);
+	memset(longest + RING_NOTICE_TEXT - 4, 0, 4);
+	strcpy(longest + RING_NOTICE_TEXT - 4, "…");
+	expect_end(&p, kIOReturnAborted, longest);
+	pair_deinit(&p);
+}
+END_TEST
+
+static void end_it(void *context)
+{
+	const struct pair *p = context;
+	ring_abort(p->memory_fd, kIOReturnAborted, "the peer is gone");
+}
+
+START_TEST(a_waiting_caller_finds_its_peer_gone)
+{
+	struct pair p;
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_reply reply;
+	pair_init(&p);
+	ring_client_set_look(p.client, end_it, &p);
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, PATIENCE_MS), 0);
+	ck_assert_int_eq(reply.status, kIOReturnAborted);
+	ck_assert_str_eq(reply.reason, "the peer is gone");
+	pair_deinit(&p);
+}
+END_TEST
+
+/* --- events --- */
+
+START_TEST(events_arrive_in_order)
+{
+	struct pair p;
+	struct ring_event event = { 0 };
+	pair_init(&p);
+	for (uint64_t i = 0; i < 10 * RING_EVENTS; i++) {
+		event = (struct ring_event){ .async = i, .status = (IOReturn)i };
+		event.n_scalars = (uint32_t)i % (RING_SCALARS + 1);
+		for (uint32_t k = 0; k < event.n_scalars; k++)
+			event.scalars[k] = i * 100 + k;
+		ck_assert_int_eq(ring_server_event(p.server, &event), 0);
+		if (i % 3 == 0)
+			continue;
+		for (uint64_t j = i % 3 == 1 ? i - 1 : i; j <= i; j++) {
+			ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
+			ck_assert_uint_eq(event.async, j);
+			ck_assert_int_eq(event.status, (IOReturn)j);
+			ck_assert_uint_eq(event.n_scalars, j % (RING_SCALARS + 1));
+			for (uint32_t k = 0; k < event.n_scalars; k++)
+				ck_assert_uint_eq(event.scalars[k], j * 100 + k);
+		}
+	}
+	event.n_scalars = RING_SCALARS + 1;
+	ck_assert_int_eq(ring_server_event(p.server, &event), -EINVAL);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(a_reader_that_does_not_read_is_told)
+{
+	struct pair p;
+	struct ring_event event = { .async = 1 };
+	pair_init(&p);
+	for (uint32_t i = 0; i < RING_EVENTS; i++) {
+		ck_assert_uint_eq(ring_server_event_room(p.server), RING_EVENTS - i);
+		ck_assert_int_eq(ring_server_event(p.server, &event), 0);
+	}
+	ck_assert_int_eq(ring_server_event(p.server, &event), -ENOSPC);
+	ck_assert_uint_eq(ring_server_event_room(p.server), 0);
+	ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
+	ck_assert_int_eq(ring_server_event(p.server, &event), 0);
+	pair_deinit(&p);
+}
+END_TEST
+
+START_TEST(only_a_sleeping_reader_is_woken)
+{
+	struct pair p;
+	struct ring_event event = { .async = 1 };
+	pair_init(&p);
+	ck_assert(ring_client_event_sleep(p.client));
+	ck_assert_int_eq(ring_server_event(p.server, &event), 1);
+	ck_assert_int_eq(ring_server_event(p.server, &event), 0);
+	ck_assert(!ring_client_event_sleep(p.client)); // one waits
+	ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
+	ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
+	ck_assert_int_eq(ring_client_next_event(p.client, &event), 0);
+	ck_assert(ring_client_event_sleep(p.client));
+	pair_deinit(&p);
+}
+END_TEST
+
+/* --- peers that scribble --- */
+
+/* A word that somebody reads, or any. */
+static _Atomic uint32_t *choose_word(struct ring_view *view)
+{
+	_Atomic uint32_t *words = (_Atomic uint32_t *)(void *)view->header;
+	uint64_t slot = chance_u64() % RING_SLOTS, event = chance_u64() % RING_EVENTS;
+	switch (chance_u64() % 5) {
+	case 0:
+		return words + chance_u64() % 128;
+	case 1:
+		return (_Atomic uint32_t *)(void *)&view->entries[slot] + chance_u64() % 3;
+	case 2:
+		return (_Atomic uint32_t *)(void *)&view->slots[slot] + chance_u64() % 16;
+	case 3:
+		return (_Atomic uint32_t *)(void *)&view->events[event] + chance_u64() % 8;
+	default:
+		return words + chance_u64() % (view->size / 4);
+	}
+}
+
+static void scribble(struct ring_view *view)
+{
+	uint32_t value = (uint32_t)chance_u64();
+	atomic_store(choose_word(view), chance_u64() % 2 == 0 ? value : value % 64);
+}
+
+static void check_request(const struct ring_request *request)
+{
+	ck_assert_uint_lt(request->slot, RING_SLOTS);
+	ck_assert(request->kind >= RING_CALL && request->kind <= RING_UNMAP);
+	ck_assert_uint_le(request->n_scalars, RING_SCALARS);
+	ck_assert_uint_le(request->n_scalars_out, RING_SCALARS);
+	ck_assert_uint_le(request->structure_size, RING_BLOCK);
+	ck_assert_uint_le(request->structure_out_max, RING_BLOCK);
+}
+
+static int serve_scribbled(struct ring_server *server)
+{
+	struct ring_request request;
+	struct ring_event event = { .async = 1, .n_scalars = 3 };
+	struct ring_reply reply = { .n_scalars = 1 };
+	for (int i = 0; i < 2 * (int)RING_SLOTS; i++) {
+		int ret = ring_server_next(server, &request);
+		ck_assert(ret == 1 || ret == 0 || ret == -EBADMSG);
+		if (ret != 1)
+			return ret;
+		check_request(&request);
+		ret = ring_server_reply(server, request.slot, &reply);
+		ck_assert(ret == 0 || ret == -EBADMSG);
+		ret = ring_server_event(server, &event);
+		ck_assert(ret == 0 || ret == 1 || ret == -ENOSPC || ret == -EBADMSG);
+		ck_assert_uint_le(ring_server_event_room(server), RING_EVENTS);
+	}
+	return 0;
+}
+
+START_TEST(a_scribbling_application_harms_no_server)
+{
+	unsigned n_caught = 0;
+	for (uint64_t seed = 1; seed <= 400; seed++) {
+		struct pair p;
+		struct ring_view view;
+		struct ring_request request = { .kind = RING_CALL, .n_scalars = 4 };
+		struct ring_reply reply;
+		int ret = 0;
+		chance_seed(seed);
+		pair_init(&p);
+		ck_assert_int_eq(ring_view_init(&view, p.memory_fd), 0);
+		for (int round = 0; round < 20 && ret >= 0; round++) {
+			request.structure_size = (uint32_t)(chance_u64() % 600);
+			for (unsigned n = (unsigned)(chance_u64() % 4); n > 0; n--)
+				ring_client_call(p.client, &request, &reply, 0);
+			for (unsigned n = (unsigned)(chance_u64() % 3); n > 0; n--)
+				scribble(&view);
+			ret = serve_scribbled(p.server);
+		}
+		n_caught += ret == -EBADMSG;
+		ring_view_deinit(&view);
+		pair_deinit(&p);
+	}
+	ck_assert_uint_gt(n_caught, 100);
+}
+END_TEST
+
+static _Noreturn void scribble_for_ever(int memory_fd, uint64_t seed)
+{
+	struct ring_view view;
+	chance_seed(seed);
+	if (ring_view_init(&view, memory_fd) < 0)
+		_exit(1);
+	for (;;)
+		scribble(&view);
+}
+
+START_TEST(a_scribbling_process_harms_no_server)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct pair p;
+		struct ring_request request = { .kind = RING_CALL, .n_scalars = 4 };
+		struct ring_reply reply;
+		pair_init(&p);
+		pid_t child = fork();
+		if (child == 0)
+			scribble_for_ever(p.memory_fd, seed);
+		for (int round = 0; round < 200; round++) {
+			request.structure_size = (uint32_t)(round * 20);
+			ring_client_call(p.client, &request, &reply, 0);
+			if (serve_scribbled(p.server) < 0)
+				break;
+		}
+		ck_assert_int_eq(ring_abort(p.memory_fd, kIOReturnIPCError, "corrupt"), 0);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		pair_deinit(&p);
+	}
+}
+END_TEST
+
+/* A dext that answers, and scribbles. */
+static _Noreturn void serve_and_scribble(struct pair *p, uint64_t seed)
+{
+	struct ring_view view;
+	struct ring_request request;
+	struct ring_event event = { .async = 1, .n_scalars = 2 };
+	struct ring_reply reply = { .n_scalars = 1 };
+	chance_seed(seed);
+	if (ring_view_init(&view, p->memory_fd) < 0)
+		_exit(1);
+	for (;; scribble(&view)) {
+		if (p->server == NULL && ring_server_open(&p->server, p->memory_fd) < 0)
+			continue;
+		int ret = ring_server_next(p->server, &request);
+		if (ret == 1)
+			ring_server_reply(p->server, request.slot, &reply);
+		if (ret < 0) // its own doing
+			p->server = ring_server_close(p->server);
+		else
+			ring_server_event(p->server, &event);
+	}
+}
+
+START_TEST(a_scribbling_dext_harms_no_application)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		struct pair p;
+		struct ring_request request = { .kind = RING_CALL, .n_scalars_out = 2 };
+		struct ring_reply reply;
+		struct ring_event event;
+		pair_init(&p);
+		request.structure_out_max = 100;
+		pid_t child = fork();
+		if (child == 0)
+			serve_and_scribble(&p, seed);
+		for (int round = 0; round < 40; round++) {
+			int ret = ring_client_call(p.client, &request, &reply, 2);
+			ck_assert(ret == 0 || ret == -ETIMEDOUT || ret == -ECONNRESET ||
+				  ret == -EAGAIN || ret == -EBADMSG);
+			if (ret == 0 && reply.status == kIOReturnSuccess) {
+				ck_assert_uint_le(reply.n_scalars, 2);
+				ck_assert_uint_le(reply.structure_size, 100);
+			}
+			ret = ring_client_next_event(p.client, &event);
+			ck_assert(ret == 0 || ret == 1 || ret == -EBADMSG);
+			if (ret == 1)
+				ck_assert_uint_le(event.n_scalars, RING_SCALARS);
+			ring_client_event_sleep(p.client);
+		}
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		pair_deinit(&p);
+	}
+}
+END_TEST
+
+UNIT_TESTS("ring", memory_is_sealed, only_a_ring_is_opened, calls_carry_scalars_and_structures,
+	   calls_over_a_limit_are_refused, many_threads_call_at_once, a_call_crosses_processes,
+	   a_late_answer_frees_the_slot, an_answer_is_for_a_call_that_was_taken,
+	   a_successor_goes_on, only_a_sleeper_is_rung_for, a_full_doorbell_stops_nobody,
+	   an_abort_ends_every_call, an_answer_after_the_abort_is_dropped,
+	   a_killed_closer_stops_no_other, a_waiting_caller_finds_its_peer_gone,
+	   events_arrive_in_order, a_reader_that_does_not_read_is_told,
+	   only_a_sleeping_reader_is_woken, a_scribbling_application_harms_no_server,
+	   a_scribbling_process_harms_no_server, a_scribbling_dext_harms_no_application)
