@@ -22,7 +22,7 @@ static const char *check_number(const struct type *type)
 		       : NULL;
 }
 
-static const char *carry_pointer(struct arena *arena, const struct type *type, enum carry *carry)
+static const char *carry_pointer(const struct type *type, enum carry *carry)
 {
 	const struct type *inner = type->inner;
 	if (inner->kind == TYPE_OBJECT) {
@@ -49,8 +49,7 @@ static const char *carry_pointer(struct arena *arena, const struct type *type, e
 	if (inner->kind == TYPE_RECORD)
 		return "structures cannot travel yet: pass their fields, use OSData, or make the method "
 		       "LOCALONLY";
-	return arena_format(arena, "a pointer of this kind cannot travel: use OSData or a memory "
-				   "descriptor, or make the method LOCALONLY");
+	return "a pointer of this kind cannot travel: use OSData or a memory descriptor, or make the method LOCALONLY";
 }
 
 static const char *carry_array(struct arena *arena, const struct method *method, size_t i,
@@ -108,7 +107,7 @@ const char *carry_param(struct arena *arena, const struct method *method, size_t
 			*carry = CARRY_COUNT;
 		return check_number(type);
 	case TYPE_POINTER:
-		return carry_pointer(arena, type, carry);
+		return carry_pointer(type, carry);
 	case TYPE_ARRAY:
 		return carry_array(arena, method, i, carry);
 	case TYPE_RECORD:

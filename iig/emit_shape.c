@@ -5,8 +5,8 @@
 #include <string.h>
 
 /*
- * The shape of a method, with its encode and decode. A decoder leaves giving back what it took,
- * when something behind it is wrong, to the reader, which remembers it (wire/codec.h).
+ * The shape of a method, with its encode and decode. What a decoder took before it met an
+ * error is given back by the reader, which remembers it (wire/codec.h).
  */
 
 /* ---- encode and decode ---- */
@@ -48,7 +48,7 @@ static const char *integer_from_wire(struct source *s, const struct type *type)
 
 static void put_array(struct source *s, const struct model_param *param)
 {
-	s->helpers |= HELPER_CODEC_H;
+	s->helpers |= HELPER_ERRNO_H;
 	EMIT(s->out,
 	     "\tif (m->$name$Count > $room$)\n"
 	     "\t\treturn w->error = -EOVERFLOW;\n"

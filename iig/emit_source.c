@@ -217,7 +217,7 @@ static void emit_head(struct source *s, struct text *out, const char *header)
 {
 	emit_origin(out, s->model);
 	EMIT(out, "#include $header$\n\n", { "header", header });
-	if (s->helpers & HELPER_CODEC_H)
+	if (s->helpers & HELPER_ERRNO_H)
 		text_add(out, "#include <errno.h>\n");
 	text_add(out, "#include <stddef.h>\n");
 	if (s->helpers & HELPER_STRING_H)

@@ -19,6 +19,7 @@ enum helper {
 	HELPER_GET_NOTHING = 1 << 6,
 	HELPER_STRING_H = 1 << 7,
 	HELPER_CODEC_H = 1 << 8,
+	HELPER_ERRNO_H = 1 << 9,
 };
 
 struct source {
