@@ -450,8 +450,11 @@ static int check_transfer(struct usb_backend *backend, const struct usb_transfer
 {
 	bool in = (transfer->endpoint & kIOUSBEndpointDirectionIn) != 0;
 	bool interrupt = transfer->type == kIOUSBEndpointTypeInterrupt;
-	if (backend->lost || backend->stream.fault != NULL)
+	if (backend->lost || backend->stream.fault != NULL) {
+		refuse(kIOReturnNoDevice, "usbredir: %s",
+		       backend->lost ? "the device is gone" : backend->stream.fault);
 		return -ENODEV;
+	}
 	if (interrupt && in) {
 		refuse(kIOReturnUnsupported, "usbredir: reading from interrupt endpoints is not supported yet");
 		return -EOPNOTSUPP;

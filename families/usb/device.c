@@ -12,6 +12,7 @@
 
 #include <base/cleanup.h>
 #include <base/clock.h>
+#include <base/log.h>
 #include <families/usb/descriptors.h>
 #include <families/usb/device.h>
 #include <runtime/queue.h>
@@ -40,7 +41,9 @@ static kern_return_t run_on(IODispatchQueue *queue, kern_return_t (*fn)(void *co
 	struct hop hop;
 	hop.fn = fn;
 	hop.context = context;
-	queue_sync(queue, hop_run, &hop);
+	int error = queue_sync(queue, hop_run, &hop);
+	if (error != 0)
+		return refuse(return_from_errno(error), "the device's queue cannot be reached");
 	if (hop.ret != kIOReturnSuccess)
 		reason_set(hop.reason);
 	return hop.ret;
@@ -211,7 +214,10 @@ struct usb_device *usb_device_free(struct usb_device *device)
 {
 	if (device == NULL)
 		return NULL;
-	queue_sync(device->queue, shut, device);
+	if (queue_sync(device->queue, shut, device) != 0) {
+		log_error("usb: a device could not be closed: its queue cannot be reached");
+		return NULL; // the backend may still use it
+	}
 	for (unsigned i = 0; i < device->n_endpoints; i++)
 		endpoint_deinit(&device->endpoints[i]);
 	OSSafeReleaseNULL(device->opener);
@@ -255,14 +261,13 @@ void usb_device_abort(struct usb_device *device, struct usb_endpoint *only, IORe
 {
 	struct abort_call call = {.device = device, .only = only, .status = status};
 	uint64_t deadline = clock_deadline_ns(DRAIN_MS);
-	queue_sync(device->queue, begin_abort, &call);
-	for (;;) {
+	int ret = queue_sync(device->queue, begin_abort, &call);
+	while (ret == 0) {
 		uint32_t seen = atomic_load(&device->settled);
-		queue_sync(device->queue, count_ending, &call);
-		if (call.n_ending == 0)
+		ret = queue_sync(device->queue, count_ending, &call);
+		if (ret != 0 || call.n_ending == 0)
 			return;
-		if (worker_wait(&device->settled, seen, deadline) != 0)
-			return;
+		ret = worker_wait(&device->settled, seen, deadline);
 	}
 }
 

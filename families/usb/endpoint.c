@@ -14,6 +14,7 @@
 
 #include <base/clock.h>
 #include <families/usb/device.h>
+#include <runtime/memory.h>
 #include <runtime/queue.h>
 
 void endpoint_init(struct usb_endpoint *endpoint, struct usb_device *device,
@@ -74,6 +75,16 @@ static bool halts(IOReturn status)
 	       status != kIOReturnAborted && status != kIOReturnNoDevice;
 }
 
+/* A cancelled request ends with what its cancel asked for, if the cancel is what ended it. */
+static IOReturn final_status(const struct usb_request *r)
+{
+	if (r->transfer.status == kIOReturnAborted && r->ending != kIOReturnSuccess)
+		return r->ending;
+	if (r->transfer.status == kIOReturnSuccess && memory_is_lost(r->memory))
+		return kIOReturnVMError;
+	return r->transfer.status;
+}
+
 static void on_done(struct usb_transfer *transfer)
 {
 	struct usb_request *r = container_of(transfer, struct usb_request, transfer);
@@ -84,8 +95,7 @@ static void on_done(struct usb_transfer *transfer)
 		endpoint->n_requests--;
 		if (halts(transfer->status))
 			endpoint->halted = true;
-		bool as_asked = transfer->status == kIOReturnAborted && r->ending != kIOReturnSuccess;
-		complete(r, as_asked ? r->ending : transfer->status, transfer->actual);
+		complete(r, final_status(r), transfer->actual);
 	}
 	OSSafeReleaseNULL(r->memory);
 	list_append(&endpoint->spare, &r->link);

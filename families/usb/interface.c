@@ -76,13 +76,13 @@ static kern_return_t session_begin(void *context)
 	return kIOReturnSuccess;
 }
 
-static kern_return_t session_check(void *context)
+/* From here on no pipe of the session submits. */
+static kern_return_t session_shut(void *context)
 {
 	struct session_call *call = context;
 	if (call->client == NULL || call->device->opener != call->client)
-		return refuse(kIOReturnNotOpen, "interface %u is not open for this service",
-			      call->device->interface_number);
-	call->device->session++; // from here on no pipe of the session submits
+		return kIOReturnNotOpen;
+	call->device->session++;
 	return kIOReturnSuccess;
 }
 
@@ -109,27 +109,32 @@ kern_return_t IMPL(IOUSBHostInterface, Open)
 	return usb_device_run(self->ivars->device, session_begin, &call);
 }
 
-kern_return_t IMPL(IOUSBHostInterface, Close)
+static kern_return_t close_session(struct usb_device *device, IOService *client)
 {
-	if (options != 0)
-		return refuse(kIOReturnUnsupported, "Close: options must be 0");
-	struct usb_device *device = self->ivars->device;
-	struct session_call call = {.device = device, .client = forClient};
-	kern_return_t ret = usb_device_run(device, session_check, &call);
+	struct session_call call = {.device = device, .client = client};
+	kern_return_t ret = usb_device_run(device, session_shut, &call);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	usb_device_abort(device, NULL, kIOReturnAborted);
 	return usb_device_run(device, session_end, &call);
 }
 
+kern_return_t IMPL(IOUSBHostInterface, Close)
+{
+	if (options != 0)
+		return refuse(kIOReturnUnsupported, "Close: options must be 0");
+	kern_return_t ret = close_session(self->ivars->device, forClient);
+	if (ret == kIOReturnNotOpen)
+		return refuse(ret, "interface %u is not open for this service",
+			      self->ivars->device->interface_number);
+	return ret;
+}
+
+/* The default queue is left alone: the service has stopped, so nobody else opens or closes. */
 static void on_client_stopped(IOService *provider, IOService *client)
 {
 	IOUSBHostInterface *self = OSDynamicCast(IOUSBHostInterface, provider);
-	struct session_call call = {.device = self->ivars->device, .client = client};
-	if (usb_device_run(self->ivars->device, session_check, &call) != kIOReturnSuccess)
-		return;
-	usb_device_abort(self->ivars->device, NULL, kIOReturnAborted);
-	usb_device_run(self->ivars->device, session_end, &call);
+	close_session(self->ivars->device, client);
 }
 
 /* --- pipes and descriptors --- */
