@@ -49,7 +49,8 @@ static const char *carry_pointer(const struct type *type, enum carry *carry)
 	if (inner->kind == TYPE_RECORD)
 		return "structures cannot travel yet: pass their fields, use OSData, or make the method "
 		       "LOCALONLY";
-	return "a pointer of this kind cannot travel: use OSData or a memory descriptor, or make the method LOCALONLY";
+	return "a pointer of this kind cannot travel: use OSData or a memory "
+	       "descriptor, or make the method LOCALONLY";
 }
 
 static const char *carry_array(struct arena *arena, const struct method *method, size_t i,
