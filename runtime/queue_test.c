@@ -495,9 +495,12 @@ static void *post_until_refused(void *context)
 {
 	struct cancelled *cancelled = context;
 
-	while (IODispatchQueue_DispatchAsync_f(cancelled->queue, cancelled, piece) ==
-	       kIOReturnSuccess)
+	for (int i = 0; i < 1000; i++) {
+		if (IODispatchQueue_DispatchAsync_f(cancelled->queue, cancelled, piece) !=
+		    kIOReturnSuccess)
+			break;
 		atomic_fetch_add(&cancelled->accepted, 1);
+	}
 	return NULL;
 }
 
