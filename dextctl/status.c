@@ -42,6 +42,25 @@ static void print_bundles(OSArray *bundles)
 	}
 }
 
+static void print_virtual(OSArray *devices)
+{
+	if (array_count(devices) > 0)
+		puts("virtual devices");
+	for (uint32_t i = 0; i < array_count(devices); i++) {
+		OSDictionary *device = array_dictionary(devices, i);
+		if (device == NULL)
+			continue;
+		fputs("  ", stdout);
+		print_column(stdout, field_text(device, "state"), 8);
+		print_text(stdout, field_text(device, "device"));
+		if (field_text(device, "reason")[0] != '\0') {
+			fputs(": ", stdout);
+			print_text(stdout, field_text(device, "reason"));
+		}
+		putchar('\n');
+	}
+}
+
 static void print_status(OSDictionary *status)
 {
 	fputs("dextd ", stdout);
@@ -50,6 +69,7 @@ static void print_status(OSDictionary *status)
 	       field_number(status, "services"), field_number(status, "connections"));
 	print_layers(field_array(status, "layers"));
 	print_bundles(field_array(status, "bundles"));
+	print_virtual(field_array(status, "virtual"));
 }
 
 static kern_return_t run(const struct options *options, const char *argument)
@@ -73,7 +93,8 @@ static kern_return_t run(const struct options *options, const char *argument)
 
 const struct command status_command = {
 	.name = "status",
-	.help = "which layers of confinement hold here, and which bundles are valid",
+	.help = "which layers of confinement hold here, which bundles are valid, which virtual "
+		"devices are there",
 	.takes_json = true,
 	.run = run,
 };

@@ -164,10 +164,28 @@ static void on_deadline(void *context)
 	loop_child_kill(&probe->child, SIGKILL);
 }
 
+/* A probe that fails answers with a text instead of an identity: why. */
+static bool take_reason(struct probe *probe)
+{
+	struct wire_reader reader;
+	OSObject *object = NULL;
+	wire_reader_init(&reader, probe->answer, probe->size);
+	int ret = wire_get_object(&reader, OSTypeID(OSString), &object);
+	if (ret == 0)
+		ret = wire_reader_finish(&reader);
+	wire_reader_deinit(&reader);
+	OSString *text = OSDynamicCast(OSString, object);
+	bool taken = ret == 0 && text != NULL && OSString_getLength(text) > 0;
+	if (taken)
+		text_copy(probe->reason, sizeof(probe->reason), OSString_getCStringNoCopy(text));
+	OSObjectRelease(object);
+	return taken;
+}
+
 static void describe_failure(struct probe *probe, int status)
 {
 	char step[128];
-	if (probe->reason[0] != '\0')
+	if (probe->reason[0] != '\0' || take_reason(probe))
 		return;
 	if (launch_failure(probe->report_fd, step, sizeof(step)))
 		text_print(probe->reason, sizeof(probe->reason), "dext-probe: %s", step);
@@ -178,7 +196,7 @@ static void describe_failure(struct probe *probe, int status)
 			   WTERMSIG(status));
 	else
 		text_copy(probe->reason, sizeof(probe->reason),
-			  "the device did not say what it is (see the probe's log)");
+			  "the device did not say what it is");
 }
 
 static void on_process_exit(void *context, int status)

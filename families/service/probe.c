@@ -40,11 +40,11 @@ static const char *provider_class_of(const char *backend)
 	return NULL;
 }
 
-static int write_identity(OSArray *identity, int fd)
+static int write_answer(const OSObject *answer, int fd)
 {
 	struct wire_writer w;
 	wire_writer_init(&w);
-	int ret = wire_put_object(&w, (const OSObject *)OSArray_as_OSObject(identity));
+	int ret = wire_put_object(&w, answer);
 	for (size_t done = 0; ret == 0 && done < w.size;) {
 		ssize_t n = write(fd, w.data + done, w.size - done);
 		if (n < 0)
@@ -60,11 +60,17 @@ static void run(struct queue_item *item)
 {
 	struct probe *probe = container_of(item, struct probe, item);
 	OSArray *identity = NULL;
+	OSString *reason = NULL;
 	kern_return_t ret = probe->family->copy_identity(&probe->handover, &identity);
-	if (ret != kIOReturnSuccess)
-		log_error("probe: %s: %s", IOReturnString(ret), reason_last());
-	else if (write_identity(identity, probe->output_fd) == 0)
+	if (ret != kIOReturnSuccess) {
+		reason = OSString_withCString(reason_last()[0] != '\0' ? reason_last()
+								       : IOReturnString(ret));
+		if (reason != NULL)
+			(void)write_answer(OSString_as_OSObject(reason), probe->output_fd);
+	} else if (write_answer(OSArray_as_OSObject(identity), probe->output_fd) == 0) {
 		probe->status = EXIT_SUCCESS;
+	}
+	OSObjectRelease(reason);
 	OSObjectRelease(identity);
 	worker_stop();
 }

@@ -8,8 +8,8 @@
  * dextd never reads what a device says.
  *
  * `backend` is "usbredir" or "vfio-user"; device_fd (consumed) is connected to the device; the
- * identity, an OSArray of dictionaries, is written to output_fd (borrowed). The process's exit
- * status; a failure is said on stderr.
+ * identity, an OSArray of dictionaries, is written to output_fd (borrowed); when it fails, an
+ * OSString that says why. The process's exit status.
  */
 #pragma GCC visibility push(default)
 int dext_probe(const char *backend, int device_fd, int output_fd);
