@@ -314,9 +314,10 @@ static int region_fd(struct pci_backend *backend, unsigned index, int *fd, uint6
 	struct region *region = &from_base(backend)->regions[index];
 	if (region->resource_fd < 0) {
 		refuse(kIOReturnUnsupported,
-		       "BAR%u cannot be given away: no VFIO dma-buf that can be mapped, and no "
-		       "resource file was handed over; list %u in the personality's "
-		       "OpenDextClientMappedBARs to be given one",
+		       "BAR%u cannot be given away: VFIO has no dma-buf of it that can be mapped, "
+		       "and dextd handed over no resource file: either %u is not in the "
+		       "personality's OpenDextClientMappedBARs, or the kernel does not let that file "
+		       "be mapped (dextd's log says so)",
 		       index, index);
 		return -EOPNOTSUPP;
 	}
