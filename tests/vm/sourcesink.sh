@@ -7,5 +7,5 @@ guest()
 {
 	start_dextd
 	source_sink
-	"$BUILD/drivers/usb_reader/usb-reader" --bytes 1000000 --timeout 30
+	"$BUILD/drivers/usb_reader/usb-reader" --bytes 1000000
 }

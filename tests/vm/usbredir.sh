@@ -15,5 +15,5 @@ guest()
 {
 	modprobe xhci-pci
 	start_dextd
-	"$BUILD/drivers/usb_reader/usb-reader" --bytes 1000000 --timeout 30
+	"$BUILD/drivers/usb_reader/usb-reader" --bytes 1000000
 }
