@@ -211,7 +211,8 @@ static kern_return_t start_matching(struct iterator *iterator, struct watch *wat
 	iterator->watch = watch;
 	watch->iterator = iterator;
 	kern_return_t status = watch_start(watch, type, matching, &entries);
-	if (status == kIOReturnSuccess)
+	/* What is there has not ended: such a notification begins with nothing. */
+	if (status == kIOReturnSuccess && strcmp(type, kIOTerminatedNotification) != 0)
 		status = iterator_put_first(iterator, entries);
 	OSObjectRelease(entries);
 	return status;
@@ -242,7 +243,7 @@ static kern_return_t add_matching(struct IONotificationPort *port, const char *t
 }
 
 kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
-					       const io_name_t notificationType,
+					       const char *notificationType,
 					       OSDictionary *matching,
 					       IOServiceMatchingCallback callback, void *refcon,
 					       io_iterator_t *notification)
@@ -295,7 +296,7 @@ static kern_return_t start_interest(struct watch *watch)
 }
 
 kern_return_t IOServiceAddInterestNotification(IONotificationPortRef notify, io_service_t service,
-					       const io_name_t interestType,
+					       const char *interestType,
 					       IOServiceInterestCallback callback, void *refcon,
 					       io_object_t *notification)
 {

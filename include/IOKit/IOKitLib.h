@@ -187,10 +187,11 @@ typedef void (*IOServiceInterestCallback)(void *refcon, io_service_t service, ui
 					  void *messageArgument);
 
 /* Call back when services that match come (or end: kIOTerminatedNotification). `matching` is
- * consumed. The iterator holds what is there already, and arms the notification when it has been
- * read to its end: now, and again after every callback. Releasing it ends the notification. */
+ * consumed. The iterator holds what is there already (of what ends: nothing), and arms the
+ * notification when it has been read to its end: now, and again after every callback. Releasing it
+ * ends the notification. */
 kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
-					       const io_name_t notificationType,
+					       const char *notificationType,
 					       OSDictionary *matching,
 					       IOServiceMatchingCallback callback, void *refcon,
 					       io_iterator_t *notification);
@@ -198,7 +199,7 @@ kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
 /* Call back with kIOMessageServiceIsTerminated, once, when the service ends or its driver dies.
  * interestType: kIOGeneralInterest. Releasing `notification` ends it. */
 kern_return_t IOServiceAddInterestNotification(IONotificationPortRef notify, io_service_t service,
-					       const io_name_t interestType,
+					       const char *interestType,
 					       IOServiceInterestCallback callback, void *refcon,
 					       io_object_t *notification);
 
