@@ -40,6 +40,7 @@ struct fd_source;
  * fd is borrowed and must outlive the source. */
 int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQueue *queue,
 		   void (*fn)(void *context, uint32_t ready), void *context);
+/* On its queue. 0 pauses the source: not even a hang-up is reported. */
 int fd_source_set_events(struct fd_source *source, uint32_t events);
 /* fn never runs after. Meant for its queue; off it, waits until fn has returned. */
 struct fd_source *fd_source_close(struct fd_source *source);
@@ -58,3 +59,8 @@ struct timer_source *timer_source_close(struct timer_source *timer);
  * it. */
 int worker_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
 void worker_wake(_Atomic uint32_t *word);
+/* Wait until fd is ready for `events` (POLLIN, POLLOUT), likewise: what an exchange with a device
+ * process uses instead of poll(). What comes within a millisecond costs no hand-over. The ready
+ * events; 0: deadline_ns has passed; or a negative errno (-EAGAIN: no thread for the event loop).
+ */
+int worker_poll(int fd, short events, uint64_t deadline_ns);

@@ -32,7 +32,8 @@ struct fd_source {
 	uint32_t events;
 	uint32_t ready; // not yet given to fn
 	uint32_t refs;
-	bool armed, queued, closed;
+	bool queued, running, closed;
+	bool stale; // `events` changed, and epoll does not know it yet
 };
 
 static void nothing(void *context)
@@ -91,7 +92,7 @@ static int arm(struct fd_source *source)
 		pool_watch(EPOLL_CTL_MOD, source->fd, epoll_events(source->events), &source->watch);
 	if (ret < 0)
 		log_error("descriptor %d cannot be watched any more (%d)", source->fd, ret);
-	source->armed = ret == 0;
+	source->stale = false;
 	return ret;
 }
 
@@ -101,11 +102,10 @@ static void fd_source_fire(struct watch *watch, uint32_t events)
 	struct fd_source *source = source_of_watch(watch);
 	struct turn *turn;
 
-	if (source->closed)
+	/* epoll reports a hang-up to a paused source too; it is disarmed now. */
+	if (source->closed || source->events == 0)
 		return;
 	source->ready |= events;
-	if (!is_edge(source))
-		source->armed = false;
 	if (source->queued || !queue_push(source->queue, &source->item, &turn))
 		return;
 	source->queued = true;
@@ -122,12 +122,14 @@ static void fd_source_run(struct queue_item *item)
 	source->queued = false;
 	uint32_t ready = source->ready;
 	source->ready = 0;
-	bool closed = source->closed;
+	source->running = true;
+	bool call = !source->closed && source->events != 0;
 	pool_unlock();
-	if (!closed)
+	if (call)
 		source->fn(source->context, ready);
 	pool_lock();
-	if (!source->closed && !source->armed && !source->queued)
+	source->running = false;
+	if (!source->closed && source->events != 0 && (!is_edge(source) || source->stale))
 		arm(source);
 	pool_unlock();
 	fd_source_unref(source);
@@ -150,7 +152,6 @@ int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQu
 	source->context = context;
 	source->events = events;
 	source->refs = 1;
-	source->armed = true;
 	OSObjectRetain(queue);
 
 	/* Locked, so that an event that comes at once finds *out and all else in place. */
@@ -169,8 +170,10 @@ int fd_source_set_events(struct fd_source *source, uint32_t events)
 	int ret = 0;
 
 	pool_lock();
+	source->stale |= source->events != events;
 	source->events = events;
-	if (source->armed && !source->closed)
+	/* One that is queued or running is armed when it has run. */
+	if (source->stale && !source->closed && !source->queued && !source->running)
 		ret = arm(source);
 	pool_unlock();
 	return ret;

@@ -15,6 +15,7 @@
 struct reader {
 	IODispatchQueue *queue;
 	struct fd_source *source;
+	struct timer_source *timer;
 	struct reader *other; // closed by the callback, if set
 	int fds[2];
 	unsigned calls;
@@ -214,6 +215,82 @@ START_TEST(events_can_be_changed)
 }
 END_TEST
 
+static void on_hangup(void *context, uint32_t ready)
+{
+	struct reader *reader = context;
+
+	ck_assert_uint_eq(ready & EPOLLHUP, EPOLLHUP);
+	if (++reader->calls == 3) {
+		ck_assert_int_eq(fd_source_set_events(reader->source, 0), 0);
+		ck_assert_int_eq(timer_source_set(reader->timer, clock_now_ns() + 5 * MS), 0);
+	} else if (reader->calls == 4) {
+		worker_stop();
+	}
+}
+
+static void resume(void *context)
+{
+	struct reader *reader = context;
+
+	ck_assert_uint_eq(reader->calls, 3);
+	ck_assert_int_eq(fd_source_set_events(reader->source, EPOLLIN), 0);
+}
+
+/* A hang-up lasts: it is reported as long as one listens, and not while the source is paused. */
+START_TEST(a_paused_source_hears_nothing)
+{
+	struct reader reader = { 0 };
+
+	reader_open(&reader, EPOLLIN, on_hangup);
+	timer_source_open(&reader.timer, reader.queue, resume, &reader);
+	close(reader.fds[1]);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_uint_eq(reader.calls, 4);
+	timer_source_close(reader.timer);
+	reader.fds[1] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	reader_close(&reader);
+}
+END_TEST
+
+struct exchange {
+	IODispatchQueue *waiting, *other;
+	int fds[2];
+	int result;
+};
+
+static void await_answer(void *context)
+{
+	struct exchange *exchange = context;
+
+	ck_assert_int_eq(worker_poll(exchange->fds[0], EPOLLIN, clock_now_ns() + MS / 4), 0);
+	exchange->result = worker_poll(exchange->fds[0], EPOLLIN, clock_now_ns() + 20000 * MS);
+	worker_stop();
+}
+
+static void answer(void *context)
+{
+	struct exchange *exchange = context;
+
+	ck_assert_int_eq(write(exchange->fds[1], "x", 1), 1);
+}
+
+/* Who waits for a device's answer keeps its queue and nobody else's. */
+START_TEST(a_poll_stops_no_other_queue)
+{
+	struct exchange exchange = { .waiting = new_queue("waiting"), .other = new_queue("other") };
+
+	ck_assert_int_eq(pipe2(exchange.fds, O_CLOEXEC | O_NONBLOCK), 0);
+	IODispatchQueue_DispatchAsync_f(exchange.waiting, &exchange, await_answer);
+	IODispatchQueue_DispatchAsync_f(exchange.other, &exchange, answer);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(exchange.result, EPOLLIN);
+	close(exchange.fds[0]);
+	close(exchange.fds[1]);
+	OSObjectRelease(exchange.waiting);
+	OSObjectRelease(exchange.other);
+}
+END_TEST
+
 START_TEST(what_cannot_be_watched_is_refused)
 {
 	struct fd_source *source = NULL;
@@ -377,6 +454,7 @@ END_TEST
 POOL_TESTS("runtime-source", a_level_source_calls_until_it_is_drained,
 	   an_edge_source_calls_per_event, a_source_may_close_itself,
 	   a_source_may_close_its_neighbour, a_source_is_closed_from_elsewhere,
-	   events_can_be_changed, what_cannot_be_watched_is_refused,
-	   a_cancelled_queue_silences_its_sources, timers_fire_in_the_order_of_their_deadlines,
-	   a_timer_sets_and_closes_itself, an_idle_pool_does_not_wake)
+	   events_can_be_changed, a_paused_source_hears_nothing, a_poll_stops_no_other_queue,
+	   what_cannot_be_watched_is_refused, a_cancelled_queue_silences_its_sources,
+	   timers_fire_in_the_order_of_their_deadlines, a_timer_sets_and_closes_itself,
+	   an_idle_pool_does_not_wake)

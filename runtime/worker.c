@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
@@ -52,6 +53,8 @@ enum {
 /* How long a wait may last that holds up the event loop, for want of a further thread. */
 #define STARVED_WAIT_NS (NS_PER_S / 10)
 #define STOP_WAIT_NS    NS_PER_S
+/* What is waited for without a hand-over, which costs two changes of threads. */
+#define SHORT_WAIT_NS (NS_PER_S / 1000)
 
 static struct pool {
 	pthread_mutex_t lock; // guards all below
@@ -366,7 +369,6 @@ static int call_another(void)
 		pool.threads--;
 	}
 	pool.active--;
-	log_warn("%u workers wait and no further one can be had (%d)", pool.threads, ret);
 	return -EAGAIN;
 }
 
@@ -382,7 +384,10 @@ int pool_begin_wait(void)
 		ret = call_another();
 	if (ret < 0)
 		pool.active++;
+	unsigned threads = pool.threads;
 	pool_unlock();
+	if (ret < 0)
+		log_warn("%u workers wait and no further one can be had", threads);
 	return ret;
 }
 
@@ -466,6 +471,46 @@ int worker_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns)
 		return futex_wait(word, value, deadline_ns);
 	}
 	int ret = futex_wait(word, value, deadline_ns);
+	pool_end_wait();
+	return ret;
+}
+
+/* One poll of at most `ns`, rounded up. Ready events, 0 or negative errno. */
+static int poll_for(int fd, short events, uint64_t ns)
+{
+	struct pollfd descriptor = { .fd = fd, .events = events };
+	struct timespec limit = {
+		.tv_sec = (time_t)(ns / NS_PER_S),
+		.tv_nsec = (long)(ns % NS_PER_S),
+	};
+	int n = ppoll(&descriptor, 1, &limit, NULL);
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	return n > 0 ? descriptor.revents : 0;
+}
+
+static uint64_t time_left(uint64_t deadline_ns)
+{
+	uint64_t now = clock_now_ns();
+
+	return deadline_ns > now ? deadline_ns - now : 0;
+}
+
+int worker_poll(int fd, short events, uint64_t deadline_ns)
+{
+	uint64_t left = time_left(deadline_ns);
+	int ret = poll_for(fd, events, left < SHORT_WAIT_NS ? left : SHORT_WAIT_NS);
+
+	if (ret != 0 || time_left(deadline_ns) == 0)
+		return ret;
+	ret = pool_begin_wait();
+	if (ret < 0)
+		return ret;
+	do {
+		left = time_left(deadline_ns);
+		ret = poll_for(fd, events, left);
+	} while (ret == 0 && left > 0);
 	pool_end_wait();
 	return ret;
 }
