@@ -16,6 +16,7 @@ guest()
 	bind_vfio 0x1af4:0x1110
 	start_dextd
 	"$BUILD/drivers/ivshmem/ivshmem-exchange" --write-pattern --pattern 1000 --timeout 30
+	stop_dextd
 }
 
 # The 64-bit word i is 1000 + i, to the end.

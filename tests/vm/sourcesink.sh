@@ -8,4 +8,5 @@ guest()
 	start_dextd
 	source_sink
 	"$BUILD/drivers/usb_reader/usb-reader" --bytes 1000000
+	stop_dextd
 }

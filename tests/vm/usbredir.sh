@@ -16,4 +16,5 @@ guest()
 	modprobe xhci-pci
 	start_dextd
 	"$BUILD/drivers/usb_reader/usb-reader" --bytes 1000000
+	stop_dextd
 }
