@@ -41,7 +41,8 @@ struct urb {
 	struct usb_transfer *transfer;
 	struct list link; // usb_backend.pending, in order of submission; or .spare
 	bool discarded;
-	struct usbdevfs_urb *kernel; // what the kernel is given: behind this node, in its allocation
+	struct usbdevfs_urb
+		*kernel; // what the kernel is given: behind this node, in its allocation
 };
 
 struct usb_backend {
@@ -283,7 +284,8 @@ static int refuse_submit(int error, uint32_t length)
 		refuse(kIOReturnNoResources,
 		       "usbfs: no memory for a transfer of %u bytes: the kernel's limit for all USB "
 		       "programs together is in /sys/module/usbcore/parameters/usbfs_memory_mb; "
-		       "raise it, or use fewer or smaller transfers", length);
+		       "raise it, or use fewer or smaller transfers",
+		       length);
 	return means_gone(error) ? -ENODEV : -error;
 }
 
@@ -351,7 +353,8 @@ static void usbfs_cancel(struct usb_backend *backend, struct usb_transfer *trans
 		finish(backend, urb, kIOReturnVMError, 0);
 }
 
-/* The kernel sends the request itself and waits for it, usually about a millisecond, at most 5 s. */
+/* The kernel sends the request itself and waits for it, usually about a millisecond, at most 5 s.
+ */
 static int usbfs_clear_halt(struct usb_backend *backend, uint8_t endpoint)
 {
 	unsigned number = endpoint;

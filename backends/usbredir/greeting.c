@@ -44,7 +44,7 @@ static int wait_for(struct usb_backend *backend, const bool *flag, uint64_t dead
 			return -ETIMEDOUT;
 		}
 		short events = redir_stream_has_output(stream) ? POLLIN | POLLOUT : POLLIN;
-		struct pollfd poll_fd = {.fd = stream->fd, .events = events};
+		struct pollfd poll_fd = { .fd = stream->fd, .events = events };
 		if (poll(&poll_fd, 1, (int)((deadline - now) / 1000000) + 1) < 0 && errno != EINTR)
 			return -errno;
 		if (poll_fd.revents & (POLLIN | POLLHUP | POLLERR))
@@ -57,8 +57,9 @@ static int await(struct usb_backend *backend, uint64_t deadline, const char *wha
 	int ret = wait_for(backend, &backend->answer.arrived, deadline, what);
 	backend->answer.id = 0;
 	if (ret == 0 && backend->answer.status != usb_redir_success) {
-		refuse(kIOReturnDeviceError, "usbredir: the device answered the request for %s with status %u",
-		       what, backend->answer.status);
+		refuse(kIOReturnDeviceError,
+		       "usbredir: the device answered the request for %s with status %u", what,
+		       backend->answer.status);
 		return -EIO;
 	}
 	return ret;
@@ -71,7 +72,7 @@ static int read_descriptor(struct usb_backend *backend, uint8_t type, uint8_t in
 		redir_slot_take(backend, TO_HOST_STANDARD_DEVICE, usb_redir_type_control);
 	if (slot == NULL)
 		return -ENOMEM;
-	backend->answer = (struct redir_answer){.id = slot->id, .data = data, .size = size};
+	backend->answer = (struct redir_answer){ .id = slot->id, .data = data, .size = size };
 	struct usb_redir_control_packet_header header = {
 		.endpoint = TO_HOST_STANDARD_DEVICE,
 		.request = REQUEST_GET_DESCRIPTOR,
@@ -141,7 +142,7 @@ static int ask_configuration(struct usb_backend *backend, uint8_t *value, uint64
 	struct redir_slot *slot = redir_slot_take(backend, 0, usb_redir_type_control);
 	if (slot == NULL)
 		return -ENOMEM;
-	backend->answer = (struct redir_answer){.id = slot->id};
+	backend->answer = (struct redir_answer){ .id = slot->id };
 	usbredirparser_send_get_configuration(backend->stream.parser, slot->id);
 	int ret = await(backend, deadline, "the configuration's number");
 	*value = backend->answer.value;
@@ -153,8 +154,8 @@ static int set_configuration(struct usb_backend *backend, uint8_t value, uint64_
 	struct redir_slot *slot = redir_slot_take(backend, 0, usb_redir_type_control);
 	if (slot == NULL)
 		return -ENOMEM;
-	backend->answer = (struct redir_answer){.id = slot->id};
-	struct usb_redir_set_configuration_header header = {.configuration = value};
+	backend->answer = (struct redir_answer){ .id = slot->id };
+	struct usb_redir_set_configuration_header header = { .configuration = value };
 	usbredirparser_send_set_configuration(backend->stream.parser, slot->id, &header);
 	return await(backend, deadline, "a new configuration");
 }
@@ -169,7 +170,8 @@ static uint8_t configuration_value(const struct usb_backend *backend)
 /* The configuration in use is read; without one, the first is set. */
 static int configure(struct usb_backend *backend, uint64_t deadline)
 {
-	uint8_t n = ((const IOUSBDeviceDescriptor *)(const void *)backend->descriptors)->bNumConfigurations;
+	uint8_t n = ((const IOUSBDeviceDescriptor *)(const void *)backend->descriptors)
+			    ->bNumConfigurations;
 	uint8_t current = 0;
 	int ret = ask_configuration(backend, &current, deadline);
 	for (uint8_t i = 0; ret == 0 && i < n && i < CONFIGURATIONS_MAX; i++) {
@@ -180,7 +182,8 @@ static int configure(struct usb_backend *backend, uint64_t deadline)
 			return 0;
 	}
 	if (ret == 0) {
-		refuse(kIOReturnDeviceError, "usbredir: no descriptor for configuration %u", current);
+		refuse(kIOReturnDeviceError, "usbredir: no descriptor for configuration %u",
+		       current);
 		ret = -EBADMSG;
 	}
 	return ret;

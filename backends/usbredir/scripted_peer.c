@@ -129,14 +129,14 @@ static void begin_connect(struct script_run *run)
 	put(begin(run, usb_redir_device_connect, 0), &connect, sizeof(connect));
 }
 
-static const uint8_t device_bytes[] = {18, 1,    0,    2, 0,    0,    0, 64, 0x6b,
-				       0x1d, 0x04, 0x01, 0, 1, 0, 0, 0,  1};
+static const uint8_t device_bytes[] = { 18,   1,    0,    2, 0, 0, 0, 64, 0x6b,
+					0x1d, 0x04, 0x01, 0, 1, 0, 0, 0,  1 };
 
 static const uint8_t configuration_bytes[] = {
-	9, 2, 32, 0, 1, 7, 0, 0x80, 50, // value 7
-	9, 4, 0, 0, 2, 0xff, 0, 0, 0,   //
-	7, 5, 0x81, 2, 0, 2, 0,         //
-	7, 5, 0x01, 2, 0, 2, 0,
+	9, 2, 32,   0, 1, 7,    0, 0x80, 50, // value 7
+	9, 4, 0,    0, 2, 0xff, 0, 0,    0,  //
+	7, 5, 0x81, 2, 0, 2,    0,           //
+	7, 5, 0x01, 2, 0, 2,    0,
 };
 
 /* --- spoiling --- */
@@ -144,7 +144,7 @@ static const uint8_t configuration_bytes[] = {
 static void spoil(struct script_run *run, enum peer_spoil how)
 {
 	uint8_t noise[256];
-	struct packet kept = {.type = run->out.type, .id = run->out.id};
+	struct packet kept = { .type = run->out.type, .id = run->out.id };
 	memset(noise, 0xa5, sizeof(noise));
 	switch (how) {
 	case SPOIL_HANG_UP:
@@ -225,7 +225,7 @@ static void on_control(struct script_run *run)
 	}
 	uint8_t type = (uint8_t)(header.value >> 8);
 	enum peer_step step = step_of_descriptor(type, header.length);
-	uint8_t data[128] = {0};
+	uint8_t data[128] = { 0 };
 	const uint8_t *source = type == 1 ? device_bytes : configuration_bytes;
 	memcpy(data, source, type == 1 ? sizeof(device_bytes) : sizeof(configuration_bytes));
 	if (type == 2)
@@ -402,7 +402,7 @@ int scripted_peer_start(struct scripted_peer *peer, const struct peer_script *sc
 {
 	int fds[2];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	*peer = (struct scripted_peer){.script = *script, .fd = fds[0]};
+	*peer = (struct scripted_peer){ .script = *script, .fd = fds[0] };
 	ck_assert_int_eq(pthread_create(&peer->thread, NULL, peer_main, peer), 0);
 	return fds[1];
 }

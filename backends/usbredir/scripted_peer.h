@@ -24,18 +24,18 @@ enum peer_step {
 };
 
 enum peer_spoil {
-	SPOIL_HANG_UP,    // instead of the answer
-	SPOIL_TRUNCATE,   // half of it, then hang up
-	SPOIL_GARBAGE,    // bytes that mean nothing
-	SPOIL_HUGE,       // a header that announces 4 GiB
-	SPOIL_BIG,        // a header that announces a little over 1 MiB
-	SPOIL_TYPE,       // a packet type that does not exist
-	SPOIL_ID,         // the id of a request nobody made
-	SPOIL_OVERLONG,   // more data than was asked for
-	SPOIL_HELLO,      // a second hello before it
-	SPOIL_CONNECT,    // a second device before it
-	SPOIL_UNPLUG,     // the device goes
-	SPOIL_SILENCE,    // no answer, ever
+	SPOIL_HANG_UP,  // instead of the answer
+	SPOIL_TRUNCATE, // half of it, then hang up
+	SPOIL_GARBAGE,  // bytes that mean nothing
+	SPOIL_HUGE,     // a header that announces 4 GiB
+	SPOIL_BIG,      // a header that announces a little over 1 MiB
+	SPOIL_TYPE,     // a packet type that does not exist
+	SPOIL_ID,       // the id of a request nobody made
+	SPOIL_OVERLONG, // more data than was asked for
+	SPOIL_HELLO,    // a second hello before it
+	SPOIL_CONNECT,  // a second device before it
+	SPOIL_UNPLUG,   // the device goes
+	SPOIL_SILENCE,  // no answer, ever
 	SPOILS,
 };
 

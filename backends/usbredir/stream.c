@@ -113,7 +113,7 @@ static void on_parser_log(void *context, int level, const char *msg)
 /* What this side can do; bulk receiving, streams and filters it does not ask for. */
 static void announce(struct usbredirparser *parser)
 {
-	uint32_t caps[USB_REDIR_CAPS_SIZE] = {0};
+	uint32_t caps[USB_REDIR_CAPS_SIZE] = { 0 };
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_connect_device_version);
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_device_disconnect_ack);
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_ep_info_max_packet_size);

@@ -7,8 +7,8 @@
  * The parser would allocate up to 128 MiB on a peer's word and skip over what it does not like.
  * So the stream reads into a buffer of its own and looks at each packet's header before the parser
  * sees a byte of it: a hello first and only once, known types, at most STREAM_PACKET_MAX bytes.
- * Whatever is wrong becomes the stream's fault, a sentence; from then on it reads and writes nothing, and
- * its owner drops the peer. Nothing here blocks. Backend's queue.
+ * Whatever is wrong becomes the stream's fault, a sentence; from then on it reads and writes
+ * nothing, and its owner drops the peer. Nothing here blocks. Backend's queue.
  */
 
 #include <stdbool.h>
@@ -32,8 +32,8 @@ struct redir_stream {
 	uint8_t buffer[STREAM_BUFFER];
 };
 
-/* `stream` is zeroed; `fd` is consumed, also on failure. `set_callbacks` fills in the parser's packet
- * callbacks, which get `stream` as their context; a hello is queued then. */
+/* `stream` is zeroed; `fd` is consumed, also on failure. `set_callbacks` fills in the parser's
+ * packet callbacks, which get `stream` as their context; a hello is queued then. */
 int redir_stream_init(struct redir_stream *stream, int fd,
 		      void (*set_callbacks)(struct usbredirparser *parser));
 void redir_stream_deinit(struct redir_stream *stream); // harmless twice

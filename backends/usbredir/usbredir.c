@@ -140,8 +140,8 @@ static void on_bulk_packet(void *context, uint64_t id, struct usb_redir_bulk_pac
 	struct usb_backend *backend = backend_of(context);
 	uint32_t length = data != NULL ? (uint32_t)size
 				       : (uint32_t)header->length_high << 16 | header->length;
-	on_transfer_answer(backend, id, header->endpoint, usb_redir_type_bulk, header->status, length,
-			   data);
+	on_transfer_answer(backend, id, header->endpoint, usb_redir_type_bulk, header->status,
+			   length, data);
 	usbredirparser_free_packet_data(backend->stream.parser, data);
 }
 
@@ -163,7 +163,8 @@ static void on_own_answer(struct usb_backend *backend, uint64_t id, uint8_t stat
 	struct redir_answer *answer = &backend->answer;
 	if (answer->id != id) {
 		if (status != usb_redir_success)
-			log_warn("usbredir: the device refused to clear a halt (status %u)", status);
+			log_warn("usbredir: the device refused to clear a halt (status %u)",
+				 status);
 		return;
 	}
 	if (size > answer->size) {
@@ -179,13 +180,15 @@ static void on_own_answer(struct usb_backend *backend, uint64_t id, uint8_t stat
 }
 
 static void on_control_packet(void *context, uint64_t id,
-			      struct usb_redir_control_packet_header *header, uint8_t *data, int size)
+			      struct usb_redir_control_packet_header *header, uint8_t *data,
+			      int size)
 {
 	struct usb_backend *backend = backend_of(context);
 	struct redir_slot *slot = find_slot(backend, id, header->endpoint, usb_redir_type_control);
 	if (slot != NULL) {
 		redir_slot_release(slot);
-		on_own_answer(backend, id, header->status, 0, data, data != NULL ? (uint32_t)size : 0);
+		on_own_answer(backend, id, header->status, 0, data,
+			      data != NULL ? (uint32_t)size : 0);
 	}
 	usbredirparser_free_packet_data(backend->stream.parser, data);
 }
@@ -256,8 +259,9 @@ static void on_iso_stream_status(void *context, uint64_t id,
 	unasked(context);
 }
 
-static void on_interrupt_receiving_status(void *context, uint64_t id,
-					  struct usb_redir_interrupt_receiving_status_header *header)
+static void
+on_interrupt_receiving_status(void *context, uint64_t id,
+			      struct usb_redir_interrupt_receiving_status_header *header)
 {
 	(void)id;
 	(void)header;
@@ -308,7 +312,8 @@ static void on_buffered_bulk_packet(void *context, uint64_t id,
 	unasked(context);
 }
 
-/* Every packet that the parser lets through to this side has a callback: it calls them unchecked. */
+/* Every packet that the parser lets through to this side has a callback: it calls them unchecked.
+ */
 static void set_callbacks(struct usbredirparser *parser)
 {
 	parser->hello_func = on_hello;
@@ -456,12 +461,13 @@ static int check_transfer(struct usb_backend *backend, const struct usb_transfer
 		return -ENODEV;
 	}
 	if (interrupt && in) {
-		refuse(kIOReturnUnsupported, "usbredir: reading from interrupt endpoints is not supported yet");
+		refuse(kIOReturnUnsupported,
+		       "usbredir: reading from interrupt endpoints is not supported yet");
 		return -EOPNOTSUPP;
 	}
 	uint32_t max = TRANSFER_MAX;
-	if (interrupt || !usbredirparser_peer_has_cap(backend->stream.parser,
-						      usb_redir_cap_32bits_bulk_length))
+	if (interrupt ||
+	    !usbredirparser_peer_has_cap(backend->stream.parser, usb_redir_cap_32bits_bulk_length))
 		max = UINT16_MAX;
 	if (transfer->length > max) {
 		refuse(kIOReturnMessageTooLarge,
@@ -487,8 +493,8 @@ static void send_transfer(struct usb_backend *backend, const struct redir_slot *
 			.endpoint = transfer->endpoint,
 			.length = (uint16_t)transfer->length,
 		};
-		usbredirparser_send_interrupt_packet(backend->stream.parser, slot->id, &header, data,
-						     size);
+		usbredirparser_send_interrupt_packet(backend->stream.parser, slot->id, &header,
+						     data, size);
 		return;
 	}
 	struct usb_redir_bulk_packet_header header = {

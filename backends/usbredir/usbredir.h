@@ -35,9 +35,9 @@ struct redir_answer {
 	uint32_t id; // 0: nothing is awaited
 	bool arrived;
 	uint8_t status;
-	uint8_t value;    // of a configuration status
-	uint8_t *data;    // where a control read goes; borrowed
-	uint32_t size;    // how much of it may be used
+	uint8_t value; // of a configuration status
+	uint8_t *data; // where a control read goes; borrowed
+	uint32_t size; // how much of it may be used
 	uint32_t actual;
 };
 
@@ -54,7 +54,7 @@ struct usb_backend {
 	struct redir_answer answer;
 	uint8_t *descriptors; // owned: device, then configuration
 	size_t descriptors_size;
-	struct list pending; // redir_slot.link
+	struct list pending;                       // redir_slot.link
 	struct redir_slot *slots[REDIR_ENDPOINTS]; // owned, made on first use
 };
 

@@ -96,11 +96,12 @@ static void attach(struct bench *b)
 {
 	b->device = new_queue("device");
 	b->properties = OSDictionary_withCapacity(2);
-	set_property(b->properties, "OpenDextBackend", (OSObject *)OSString_withCString("usbredir"));
+	set_property(b->properties, "OpenDextBackend",
+		     (OSObject *)OSString_withCString("usbredir"));
 	set_property(b->properties, "bInterfaceNumber", (OSObject *)OSNumber_withNumber(0, 8));
 	b->handover = (struct device_handover){
 		.properties = b->properties,
-		.fds = {scripted_peer_start(&b->peer, b->script)},
+		.fds = { scripted_peer_start(&b->peer, b->script) },
 		.n_fds = 1,
 		.queue = b->device,
 	};
@@ -130,8 +131,8 @@ static void open_pipe(struct bench *b)
 	ck_assert(IOService_init(b->client));
 	ck_assert_int_eq(IOUSBHostInterface_Open(b->interface, b->client, 0, NULL), 0);
 	ck_assert_int_eq(IOUSBHostInterface_CopyPipe(b->interface, IN, &b->in), 0);
-	ck_assert_int_eq(IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, SIZE, 0, &b->buffer),
-			 0);
+	ck_assert_int_eq(
+		IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, SIZE, 0, &b->buffer), 0);
 	ck_assert_int_eq(IOBufferMemoryDescriptor_GetAddressRange(b->buffer, &range), 0);
 	b->bytes = (uint8_t *)(uintptr_t)range.address;
 	b->target = OSTypeAlloc(UsbUnitTarget);
@@ -148,7 +149,8 @@ static kern_return_t submit(struct bench *b, uint32_t length, uint32_t timeout_m
 {
 	OSAction *action = NULL;
 	unsigned number = b->target->ivars->n_submitted;
-	ck_assert_int_eq(UsbUnitTarget_CreateActioncompleted(b->target, sizeof(number), &action), 0);
+	ck_assert_int_eq(UsbUnitTarget_CreateActioncompleted(b->target, sizeof(number), &action),
+			 0);
 	*(unsigned *)OSAction_GetReference(action) = number;
 	kern_return_t ret = IOUSBHostPipe_AsyncIO(b->in, memory(b), length, action, timeout_ms);
 	if (ret == kIOReturnSuccess)
@@ -180,7 +182,7 @@ static void run_bench(struct queue_item *item)
 /* Run `test` on a driver's queue, against a peer with that script. */
 static void run(const struct peer_script *script, void (*test)(struct bench *bench))
 {
-	struct bench b = {.item.run = run_bench, .test = test, .script = script};
+	struct bench b = { .item.run = run_bench, .test = test, .script = script };
 	b.driver = new_queue("driver");
 	b.completions = new_queue("completions");
 	ck_assert(queue_post(b.driver, &b.item));
@@ -189,7 +191,7 @@ static void run(const struct peer_script *script, void (*test)(struct bench *ben
 	OSSafeReleaseNULL(b.completions);
 }
 
-static const struct peer_script good = {.step = STEP_NONE};
+static const struct peer_script good = { .step = STEP_NONE };
 
 /* --- a good device --- */
 
@@ -244,7 +246,8 @@ static void check_sixty_four(struct bench *b)
 		ck_assert_int_eq(submit(b, 512, 0), 0);
 	ck_assert_int_eq(submit(b, 512, 0), kIOReturnNoResources);
 	ck_assert_str_ne(reason_last(), "");
-	ck_assert_int_eq(IOUSBHostPipe_Abort(b->in, kIOUSBAbortSynchronous, kIOReturnOffline, NULL), 0);
+	ck_assert_int_eq(IOUSBHostPipe_Abort(b->in, kIOUSBAbortSynchronous, kIOReturnOffline, NULL),
+			 0);
 	wait_done(b, USB_REQUESTS_MAX);
 	ck_assert_int_eq(b->target->ivars->status, kIOReturnOffline);
 	ck_assert_uint_eq(b->target->ivars->actual, 512);
@@ -252,7 +255,7 @@ static void check_sixty_four(struct bench *b)
 
 START_TEST(at_most_64_are_in_flight_and_an_abort_ends_them_all)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .bulk = BULK_HOLD}, check_sixty_four);
+	run(&(struct peer_script){ .step = STEP_NONE, .bulk = BULK_HOLD }, check_sixty_four);
 }
 END_TEST
 
@@ -264,14 +267,14 @@ static void check_configured(struct bench *b)
 		IOUSBHostInterface_CopyConfigurationDescriptor(b->interface);
 	ck_assert_uint_eq(c->wTotalLength, 32);
 	ck_assert_uint_eq(c->bConfigurationValue, 7);
-	ck_assert_uint_eq(
-		IOUSBHostInterface_GetInterfaceDescriptor(b->interface, c)->bNumEndpoints, 2);
+	ck_assert_uint_eq(IOUSBHostInterface_GetInterfaceDescriptor(b->interface, c)->bNumEndpoints,
+			  2);
 	IOUSBHostFreeDescriptor(c);
 }
 
 START_TEST(an_unconfigured_device_is_configured)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .unconfigured = true}, check_configured);
+	run(&(struct peer_script){ .step = STEP_NONE, .unconfigured = true }, check_configured);
 }
 END_TEST
 
@@ -303,7 +306,7 @@ static void check_identity(struct bench *b)
 
 START_TEST(a_device_says_what_it_is)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .protocol = 1}, check_identity);
+	run(&(struct peer_script){ .step = STEP_NONE, .protocol = 1 }, check_identity);
 }
 END_TEST
 
@@ -361,8 +364,8 @@ static void check_arguments(struct bench *b)
 
 	IOBufferMemoryDescriptor *only_out = NULL, *large = NULL;
 	IOBufferMemoryDescriptor_Create(kIOMemoryDirectionOut, 512, 0, &only_out);
-	refused(IOUSBHostPipe_IO(b->in, IOBufferMemoryDescriptor_as_IOMemoryDescriptor(only_out), 512,
-				 &n, 0),
+	refused(IOUSBHostPipe_IO(b->in, IOBufferMemoryDescriptor_as_IOMemoryDescriptor(only_out),
+				 512, &n, 0),
 		kIOReturnNotWritable);
 	IOBufferMemoryDescriptor_Create(kIOMemoryDirectionIn, 2 << 20, 0, &large);
 	kern_return_t ret = IOUSBHostPipe_IO(
@@ -400,7 +403,7 @@ static void check_timeout(struct bench *b)
 
 START_TEST(a_timeout_reports_what_came_and_close_aborts)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .bulk = BULK_HOLD}, check_timeout);
+	run(&(struct peer_script){ .step = STEP_NONE, .bulk = BULK_HOLD }, check_timeout);
 }
 END_TEST
 
@@ -420,7 +423,7 @@ static void check_abandoned(struct bench *b)
 
 START_TEST(a_device_that_ignores_the_cancel_is_given_up)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .bulk = BULK_DEAF}, check_abandoned);
+	run(&(struct peer_script){ .step = STEP_NONE, .bulk = BULK_DEAF }, check_abandoned);
 }
 END_TEST
 
@@ -439,7 +442,7 @@ static void check_stall(struct bench *b)
 
 START_TEST(a_stalled_pipe_stays_halted_until_it_is_cleared)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .bulk = BULK_STALL}, check_stall);
+	run(&(struct peer_script){ .step = STEP_NONE, .bulk = BULK_STALL }, check_stall);
 }
 END_TEST
 
@@ -453,7 +456,7 @@ static void check_babble(struct bench *b)
 
 START_TEST(babble_is_an_overrun)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .bulk = BULK_BABBLE}, check_babble);
+	run(&(struct peer_script){ .step = STEP_NONE, .bulk = BULK_BABBLE }, check_babble);
 }
 END_TEST
 
@@ -468,12 +471,14 @@ static void check_not_created(struct bench *b)
 START_TEST(a_spoiled_greeting_is_refused_with_a_reason)
 {
 	for (int step = STEP_HELLO; step < STEP_BULK; step++) {
-		struct peer_script script = {.step = (enum peer_step)step, .unconfigured = true,
-					     .spoil = (enum peer_spoil)_i};
-		bool harmless = (step == STEP_CONNECT && (_i == SPOIL_ID || _i == SPOIL_OVERLONG)) ||
-				(step == STEP_HELLO && (_i == SPOIL_ID || _i == SPOIL_OVERLONG)) ||
-				((step == STEP_GET_CONFIGURATION || step == STEP_SET_CONFIGURATION) &&
-				 _i == SPOIL_OVERLONG);
+		struct peer_script script = { .step = (enum peer_step)step,
+					      .unconfigured = true,
+					      .spoil = (enum peer_spoil)_i };
+		bool harmless =
+			(step == STEP_CONNECT && (_i == SPOIL_ID || _i == SPOIL_OVERLONG)) ||
+			(step == STEP_HELLO && (_i == SPOIL_ID || _i == SPOIL_OVERLONG)) ||
+			((step == STEP_GET_CONFIGURATION || step == STEP_SET_CONFIGURATION) &&
+			 _i == SPOIL_OVERLONG);
 		if (!harmless)
 			run(&script, check_not_created);
 	}
@@ -482,7 +487,8 @@ END_TEST
 
 START_TEST(a_silent_greeting_ends_after_two_seconds)
 {
-	run(&(struct peer_script){.step = STEP_DEVICE, .spoil = SPOIL_SILENCE}, check_not_created);
+	run(&(struct peer_script){ .step = STEP_DEVICE, .spoil = SPOIL_SILENCE },
+	    check_not_created);
 	ck_assert_ptr_nonnull(strstr(reason_last(), "descriptor"));
 }
 END_TEST
@@ -506,7 +512,8 @@ START_TEST(a_spoiled_answer_ends_all_with_no_device)
 {
 	if (_i == SPOIL_SILENCE)
 		return;
-	run(&(struct peer_script){.step = STEP_BULK, .spoil = (enum peer_spoil)_i}, check_all_lost);
+	run(&(struct peer_script){ .step = STEP_BULK, .spoil = (enum peer_spoil)_i },
+	    check_all_lost);
 }
 END_TEST
 
@@ -539,7 +546,7 @@ START_TEST(every_transfer_completes_once_whatever_happens)
 {
 	uint64_t seed = (uint64_t)_i + 1;
 	chance_seed(seed);
-	struct peer_script script = {.step = STEP_NONE, .bulk = BULK_CHANCE, .seed = seed};
+	struct peer_script script = { .step = STEP_NONE, .bulk = BULK_CHANCE, .seed = seed };
 	if (_i % 2 == 1)
 		script.hang_up_after = 20 + (unsigned)(seed * 13 % 200);
 	run(&script, check_by_chance);
@@ -560,7 +567,7 @@ static void check_dropped(struct bench *b)
 
 START_TEST(transfers_end_with_the_provider)
 {
-	run(&(struct peer_script){.step = STEP_NONE, .bulk = BULK_HOLD}, check_dropped);
+	run(&(struct peer_script){ .step = STEP_NONE, .bulk = BULK_HOLD }, check_dropped);
 }
 END_TEST
 

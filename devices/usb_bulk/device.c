@@ -31,11 +31,11 @@ enum {
 
 #define LE16(value) (uint8_t)((value)&0xff), (uint8_t)((value) >> 8)
 
-static const char *const strings[] = {"OpenDext", "Bulk source and sink", "1"};
+static const char *const strings[] = { "OpenDext", "Bulk source and sink", "1" };
 
 void bulk_device_init(struct bulk_device *device, const struct bulk_identity *identity)
 {
-	*device = (struct bulk_device){.identity = *identity, .configuration = 1};
+	*device = (struct bulk_device){ .identity = *identity, .configuration = 1 };
 }
 
 /* --- descriptors --- */
@@ -43,11 +43,20 @@ void bulk_device_init(struct bulk_device *device, const struct bulk_identity *id
 static int device_descriptor(const struct bulk_device *device, uint8_t *data)
 {
 	const uint8_t bytes[] = {
-		18, TYPE_DEVICE, LE16(0x0200), // USB 2.0
-		0, 0, 0, 64,                   // class: see the interface; endpoint 0 has 64 bytes
-		LE16(device->identity.vendor), LE16(device->identity.product), LE16(0x0100),
-		1, 2, 3, // manufacturer, product, serial number
-		1,       // configurations
+		18,
+		TYPE_DEVICE,
+		LE16(0x0200), // USB 2.0
+		0,
+		0,
+		0,
+		64, // class: see the interface; endpoint 0 has 64 bytes
+		LE16(device->identity.vendor),
+		LE16(device->identity.product),
+		LE16(0x0100),
+		1,
+		2,
+		3, // manufacturer, product, serial number
+		1, // configurations
 	};
 	memcpy(data, bytes, sizeof(bytes));
 	return sizeof(bytes);
@@ -55,7 +64,7 @@ static int device_descriptor(const struct bulk_device *device, uint8_t *data)
 
 static int qualifier_descriptor(uint8_t *data)
 {
-	const uint8_t bytes[] = {10, TYPE_QUALIFIER, LE16(0x0200), 0, 0, 0, 64, 1, 0};
+	const uint8_t bytes[] = { 10, TYPE_QUALIFIER, LE16(0x0200), 0, 0, 0, 64, 1, 0 };
 	memcpy(data, bytes, sizeof(bytes));
 	return sizeof(bytes);
 }
@@ -64,10 +73,35 @@ static int configuration_descriptor(const struct bulk_device *device, uint8_t ty
 {
 	uint16_t packet = type == TYPE_CONFIGURATION ? BULK_PACKET : 64; // 64: at full speed
 	const uint8_t bytes[] = {
-		9, type, LE16(32), 1, 1, 0, 0x80, 50,                        // 100 mA from the bus
-		9, 4, 0, 0, 2, 0xff, 0, device->identity.sequence ? 1 : 0, 0, // vendor-specific
-		7, 5, BULK_IN, 2, LE16(packet), 0,                           //
-		7, 5, BULK_OUT, 2, LE16(packet), 0,
+		9,
+		type,
+		LE16(32),
+		1,
+		1,
+		0,
+		0x80,
+		50, // 100 mA from the bus
+		9,
+		4,
+		0,
+		0,
+		2,
+		0xff,
+		0,
+		device->identity.sequence ? 1 : 0,
+		0, // vendor-specific
+		7,
+		5,
+		BULK_IN,
+		2,
+		LE16(packet),
+		0, //
+		7,
+		5,
+		BULK_OUT,
+		2,
+		LE16(packet),
+		0,
 	};
 	memcpy(data, bytes, sizeof(bytes));
 	return sizeof(bytes);
@@ -76,7 +110,7 @@ static int configuration_descriptor(const struct bulk_device *device, uint8_t ty
 static int string_descriptor(uint8_t index, uint8_t *data)
 {
 	if (index == 0) {
-		const uint8_t languages[] = {4, TYPE_STRING, LE16(0x0409)};
+		const uint8_t languages[] = { 4, TYPE_STRING, LE16(0x0409) };
 		memcpy(data, languages, sizeof(languages));
 		return sizeof(languages);
 	}
@@ -169,8 +203,9 @@ static int answer(struct bulk_device *device, const struct bulk_setup *setup, ui
 	case GET_CONFIGURATION:
 		return to_host ? get_byte(device->configuration, data) : BULK_STALL;
 	case SET_CONFIGURATION:
-		return !to_host && bulk_device_configure(device, (uint8_t)setup->value) ? 0
-											: BULK_STALL;
+		return !to_host && bulk_device_configure(device, (uint8_t)setup->value)
+			       ? 0
+			       : BULK_STALL;
 	case GET_INTERFACE:
 		return to_host && setup->index == 0 ? get_byte(0, data) : BULK_STALL;
 	case SET_INTERFACE:

@@ -33,7 +33,7 @@ struct bulk_device {
 	struct bulk_identity identity;
 	uint8_t configuration; // 1, or 0: not configured
 	bool halted_in, halted_out;
-	uint64_t sequence;      // number of the next IN transfer
+	uint64_t sequence; // number of the next IN transfer
 	uint64_t bytes_out, errors_out;
 };
 
@@ -44,8 +44,8 @@ struct bulk_setup {
 
 void bulk_device_init(struct bulk_device *device, const struct bulk_identity *identity);
 
-/* A control request to endpoint 0. The answer's length, at most setup->length, or BULK_STALL. `data`
- * has room for 512 bytes. */
+/* A control request to endpoint 0. The answer's length, at most setup->length, or BULK_STALL.
+ * `data` has room for 512 bytes. */
 int bulk_device_control(struct bulk_device *device, const struct bulk_setup *setup, uint8_t *data);
 
 bool bulk_device_configure(struct bulk_device *device, uint8_t value); // false: no such one

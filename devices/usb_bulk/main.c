@@ -49,9 +49,9 @@ static bool parse_misbehaviour(const char *text, struct misbehaviour *m)
 		const char *name;
 		enum misbehaviour_kind kind;
 	} kinds[] = {
-		{"hangup-after", HANG_UP}, {"garbage", GARBAGE},   {"long-reply", LONG_REPLY},
-		{"wrong-id", WRONG_ID},    {"stall-after", STALL}, {"hold-after", HOLD},
-		{"silent", SILENT},
+		{ "hangup-after", HANG_UP }, { "garbage", GARBAGE },   { "long-reply", LONG_REPLY },
+		{ "wrong-id", WRONG_ID },    { "stall-after", STALL }, { "hold-after", HOLD },
+		{ "silent", SILENT },
 	};
 	size_t n = strcspn(text, "=");
 	unsigned long after = 0;
@@ -59,14 +59,22 @@ static bool parse_misbehaviour(const char *text, struct misbehaviour *m)
 		return false;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (strlen(kinds[i].name) == n && strncmp(kinds[i].name, text, n) == 0) {
-			*m = (struct misbehaviour){.kind = kinds[i].kind, .after = after};
+			*m = (struct misbehaviour){ .kind = kinds[i].kind, .after = after };
 			return true;
 		}
 	}
 	return false;
 }
 
-enum { OPT_SOCKET = 1, OPT_VENDOR, OPT_PRODUCT, OPT_SEQUENCE, OPT_MISBEHAVE, OPT_VERBOSE, OPT_HELP };
+enum {
+	OPT_SOCKET = 1,
+	OPT_VENDOR,
+	OPT_PRODUCT,
+	OPT_SEQUENCE,
+	OPT_MISBEHAVE,
+	OPT_VERBOSE,
+	OPT_HELP
+};
 
 static bool take_option(struct options *options, int option)
 {
@@ -101,14 +109,14 @@ static bool take_option(struct options *options, int option)
 static bool parse_options(int argc, char **argv, struct options *options)
 {
 	static const struct option longs[] = {
-		{"socket", required_argument, NULL, OPT_SOCKET},
-		{"vendor", required_argument, NULL, OPT_VENDOR},
-		{"product", required_argument, NULL, OPT_PRODUCT},
-		{"sequence", no_argument, NULL, OPT_SEQUENCE},
-		{"misbehave", required_argument, NULL, OPT_MISBEHAVE},
-		{"verbose", no_argument, NULL, OPT_VERBOSE},
-		{"help", no_argument, NULL, OPT_HELP},
-		{0},
+		{ "socket", required_argument, NULL, OPT_SOCKET },
+		{ "vendor", required_argument, NULL, OPT_VENDOR },
+		{ "product", required_argument, NULL, OPT_PRODUCT },
+		{ "sequence", no_argument, NULL, OPT_SEQUENCE },
+		{ "misbehave", required_argument, NULL, OPT_MISBEHAVE },
+		{ "verbose", no_argument, NULL, OPT_VERBOSE },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ 0 },
 	};
 	int option;
 	while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -124,7 +132,7 @@ static bool parse_options(int argc, char **argv, struct options *options)
 
 static int listen_on(const char *path)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, strlen(path) + 1);
@@ -154,9 +162,9 @@ static int serve(int listener, int signals, const struct options *options)
 	struct peer *peer = NULL;
 	for (;;) {
 		struct pollfd fds[] = {
-			{.fd = signals, .events = POLLIN},
-			{.fd = peer != NULL ? peer->fd : listener,
-			 .events = peer != NULL ? peer_poll_events(peer) : POLLIN},
+			{ .fd = signals, .events = POLLIN },
+			{ .fd = peer != NULL ? peer->fd : listener,
+			  .events = peer != NULL ? peer_poll_events(peer) : POLLIN },
 		};
 		if (poll(fds, 2, -1) < 0 && errno != EINTR) {
 			int error = -errno;
@@ -182,7 +190,7 @@ static int serve(int listener, int signals, const struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.identity = {.vendor = 0x1d6b, .product = 0x0104}};
+	struct options options = { .identity = { .vendor = 0x1d6b, .product = 0x0104 } };
 	log_to_stderr("dext-usb-bulk", LOG_LEVEL_WARN);
 	if (!parse_options(argc, argv, &options)) {
 		fputs(usage, stderr);

@@ -50,7 +50,7 @@ static void on_log(void *context, int level, const char *msg)
 
 static void send_interfaces(struct peer *peer)
 {
-	struct usb_redir_interface_info_header interfaces = {0};
+	struct usb_redir_interface_info_header interfaces = { 0 };
 	if (peer->device.configuration != 0) {
 		interfaces.interface_count = 1;
 		interfaces.interface_class[0] = 0xff;
@@ -135,7 +135,8 @@ static void send_alt_setting(struct peer *peer, uint64_t id, uint8_t interface, 
 static void on_set_alt_setting(void *context, uint64_t id,
 			       struct usb_redir_set_alt_setting_header *header)
 {
-	send_alt_setting(context, id, header->interface, header->interface == 0 && header->alt == 0);
+	send_alt_setting(context, id, header->interface,
+			 header->interface == 0 && header->alt == 0);
 }
 
 static void on_get_alt_setting(void *context, uint64_t id,
@@ -183,7 +184,8 @@ static void send_bulk(struct peer *peer, uint64_t id, uint8_t endpoint, uint8_t 
 		.length_high = (uint16_t)(length >> 16),
 	};
 	usbredirparser_send_bulk_packet(peer->parser, id, &header,
-					in && length > 0 ? peer->buffer : NULL, in ? (int)length : 0);
+					in && length > 0 ? peer->buffer : NULL,
+					in ? (int)length : 0);
 }
 
 static void send_garbage(struct peer *peer)
@@ -215,7 +217,8 @@ static bool misbehave(struct peer *peer, uint64_t id, size_t length)
 		send_bulk(peer, id ^ 0x5a5a0000, BULK_IN, usb_redir_success, 0);
 		return true;
 	case STALL:
-		peer->device.halted_in = peer->transfers == m->after;
+		if (peer->transfers == m->after)
+			peer->device.halted_in = true;
 		return false;
 	case HOLD:
 		if (peer->n_held < PEER_HELD_MAX)
@@ -271,17 +274,18 @@ static void on_cancel(void *context, uint64_t id)
 
 /* --- what this device does not have --- */
 
-static void on_iso_start(void *context, uint64_t id, struct usb_redir_start_iso_stream_header *header)
+static void on_iso_start(void *context, uint64_t id,
+			 struct usb_redir_start_iso_stream_header *header)
 {
 	struct peer *peer = context;
-	struct usb_redir_iso_stream_status_header reply = {usb_redir_inval, header->endpoint};
+	struct usb_redir_iso_stream_status_header reply = { usb_redir_inval, header->endpoint };
 	usbredirparser_send_iso_stream_status(peer->parser, id, &reply);
 }
 
 static void on_iso_stop(void *context, uint64_t id, struct usb_redir_stop_iso_stream_header *header)
 {
 	struct peer *peer = context;
-	struct usb_redir_iso_stream_status_header reply = {usb_redir_inval, header->endpoint};
+	struct usb_redir_iso_stream_status_header reply = { usb_redir_inval, header->endpoint };
 	usbredirparser_send_iso_stream_status(peer->parser, id, &reply);
 }
 
@@ -289,8 +293,8 @@ static void on_interrupt_start(void *context, uint64_t id,
 			       struct usb_redir_start_interrupt_receiving_header *header)
 {
 	struct peer *peer = context;
-	struct usb_redir_interrupt_receiving_status_header reply = {usb_redir_inval,
-								    header->endpoint};
+	struct usb_redir_interrupt_receiving_status_header reply = { usb_redir_inval,
+								     header->endpoint };
 	usbredirparser_send_interrupt_receiving_status(peer->parser, id, &reply);
 }
 
@@ -298,8 +302,8 @@ static void on_interrupt_stop(void *context, uint64_t id,
 			      struct usb_redir_stop_interrupt_receiving_header *header)
 {
 	struct peer *peer = context;
-	struct usb_redir_interrupt_receiving_status_header reply = {usb_redir_inval,
-								    header->endpoint};
+	struct usb_redir_interrupt_receiving_status_header reply = { usb_redir_inval,
+								     header->endpoint };
 	usbredirparser_send_interrupt_receiving_status(peer->parser, id, &reply);
 }
 
@@ -420,7 +424,7 @@ struct peer *peer_new(int fd, const struct bulk_identity *identity,
 	peer->misbehaviour = *misbehaviour;
 	bulk_device_init(&peer->device, identity);
 
-	uint32_t caps[USB_REDIR_CAPS_SIZE] = {0};
+	uint32_t caps[USB_REDIR_CAPS_SIZE] = { 0 };
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_connect_device_version);
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_device_disconnect_ack);
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_ep_info_max_packet_size);

@@ -2,16 +2,16 @@
 /*
  * A driver that reads a bulk pipe with several transfers in flight.
  *
- * UsbReader opens the interface and makes eight Transfers. Each owns a buffer and a completion whose
- * target it is itself; the completion's reference block says which reader it reads for. When a read
- * ends, Transfer_completeCallback hands its bytes to the reader and submits again.
+ * UsbReader opens the interface and makes eight Transfers. Each owns a buffer and a completion
+ * whose target it is itself; the completion's reference block says which reader it reads for. When
+ * a read ends, Transfer_completeCallback hands its bytes to the reader and submits again.
  *
  * A completion runs on the queue on which it was made: the reader's. So do Start, Stop and the
  * methods of UsbReader, and nothing here needs a lock.
  *
- * The reader reads while somebody has it open. Pausing is not submitting again; stopping is aborting,
- * and calling the super class's Stop from the last completion. After an error that halted the pipe
- * it waits for all transfers to come back, clears the halt, and begins again.
+ * The reader reads while an application follows it. Pausing is not submitting again; stopping is
+ * aborting, and calling the super class's Stop from the last completion. After an error that halted
+ * the pipe it waits for all transfers to come back, clears the halt, and begins again.
  */
 
 #include <string.h>
@@ -24,10 +24,10 @@
 enum {
 	TRANSFERS = 8,
 	PACKETS_PER_TRANSFER = 32,
-	PACKET_MAX = 1024,   // bulk, at any speed
-	SEQUENCE_SIZE = 8,   // at the head of a transfer
+	PACKET_MAX = 1024, // bulk, at any speed
+	SEQUENCE_SIZE = 8, // at the head of a transfer
 	WAITERS_MAX = 32,
-	FAILURES_MAX = 8,    // in a row, without a byte read: then it gives up
+	FAILURES_MAX = 8, // in a row, without a byte read: then it gives up
 };
 
 /* --- one transfer --- */
@@ -87,8 +87,8 @@ kern_return_t IMPL(Transfer, setup)
 	if (ret == kIOReturnSuccess)
 		ret = make_buffer(iv, maxPacketSize * PACKETS_PER_TRANSFER);
 	if (ret == kIOReturnSuccess)
-		ret = Transfer_CreateActioncompleteCallback(
-			self, sizeof(struct transfer_context), &iv->complete);
+		ret = Transfer_CreateActioncompleteCallback(self, sizeof(struct transfer_context),
+							    &iv->complete);
 	if (ret != kIOReturnSuccess)
 		Transfer_teardown(self);
 	return ret;
@@ -111,9 +111,9 @@ void IMPL(Transfer, teardown)
 kern_return_t IMPL(Transfer, submit)
 {
 	struct Transfer_IVars *iv = self->ivars;
-	kern_return_t ret =
-		IOUSBHostPipe_AsyncIO(iv->pipe, IOBufferMemoryDescriptor_as_IOMemoryDescriptor(iv->buffer),
-				      iv->length, iv->complete, 0);
+	kern_return_t ret = IOUSBHostPipe_AsyncIO(
+		iv->pipe, IOBufferMemoryDescriptor_as_IOMemoryDescriptor(iv->buffer), iv->length,
+		iv->complete, 0);
 	if (ret == kIOReturnSuccess)
 		iv->reading = true;
 	return ret;
@@ -128,6 +128,10 @@ void IMPL(Transfer, completeCallback)
 
 /* --- the reader --- */
 
+struct UsbReaderUserClient_IVars {
+	bool follows; // counted in n_followers; of the reader's queue
+};
+
 struct waiter {
 	UsbReaderUserClient *client; // kept
 	OSAction *completion;        // kept
@@ -139,7 +143,7 @@ struct UsbReader_IVars {
 	IOService *provider;           // borrowed: what Stop hands to its super
 	Transfer *transfers[TRANSFERS];
 	unsigned n_reading;
-	unsigned n_clients;
+	unsigned n_followers;
 	unsigned n_failures; // in a row
 	bool stopping, recovering, stopped;
 
@@ -223,7 +227,7 @@ static void tell(struct UsbReader_IVars *iv, unsigned index, IOReturn status)
 {
 	struct waiter waiter = iv->waiters[index];
 	iv->waiters[index] = iv->waiters[--iv->n_waiters];
-	const IOUserClientAsyncArgumentsArray data = {iv->bytes, iv->n_transfers, iv->n_errors};
+	const IOUserClientAsyncArgumentsArray data = { iv->bytes, iv->n_transfers, iv->n_errors };
 	UsbReaderUserClient_AsyncCompletion(waiter.client, waiter.completion, status, data,
 					    status == kIOReturnSuccess ? 3 : 0);
 	OSObjectRelease(waiter.completion);
@@ -249,7 +253,7 @@ static void tell_aborted(struct UsbReader_IVars *iv, const UsbReaderUserClient *
 
 static bool wants_to_read(const struct UsbReader_IVars *iv)
 {
-	return iv->n_clients > 0 && !iv->stopping && !iv->recovering &&
+	return iv->n_followers > 0 && !iv->stopping && !iv->recovering &&
 	       iv->n_failures < FAILURES_MAX;
 }
 
@@ -265,9 +269,8 @@ static void submit(struct UsbReader_IVars *iv, Transfer *transfer)
 	kern_return_t ret = Transfer_submit(transfer);
 	if (ret == kIOReturnSuccess)
 		iv->n_reading++;
-	else if (ret == kUSBHostReturnPipeStalled)
-		iv->recovering = true; // another transfer has just halted the pipe
-	else
+	else if (ret !=
+		 kUSBHostReturnPipeStalled) // the transfer that halted the pipe is on its way
 		fail(iv, "submit", ret);
 }
 
@@ -355,8 +358,7 @@ static kern_return_t read_pattern(UsbReader *self)
 	kern_return_t ret = UsbReader_CopyProperties(self, &properties);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	OSString *pattern =
-		OSDynamicCast(OSString, OSDictionary_getObject(properties, "Pattern"));
+	OSString *pattern = OSDynamicCast(OSString, OSDictionary_getObject(properties, "Pattern"));
 	iv->with_sequence = pattern != NULL && OSString_isEqualToCString(pattern, "sequence");
 	bool known = iv->with_sequence ||
 		     (pattern != NULL && OSString_isEqualToCString(pattern, "mod63"));
@@ -395,7 +397,7 @@ static kern_return_t make_transfer(UsbReader *self, unsigned index, uint8_t endp
 		return ret;
 	}
 	struct transfer_context *context = OSAction_GetReference(transfer->ivars->complete);
-	*context = (struct transfer_context){.reader = self, .index = index};
+	*context = (struct transfer_context){ .reader = self, .index = index };
 	iv->transfers[index] = transfer;
 	return kIOReturnSuccess;
 }
@@ -475,10 +477,6 @@ kern_return_t IMPL(UsbReader, NewUserClient)
 	if (ret != kIOReturnSuccess)
 		return ret;
 	*userClient = OSDynamicCast(IOUserClient, client);
-	if (self->ivars->n_clients++ == 0) {
-		self->ivars->n_failures = 0;
-		begin(self->ivars);
-	}
 	return kIOReturnSuccess;
 }
 
@@ -490,6 +488,17 @@ kern_return_t IMPL(UsbReader, GetStatistics)
 	*errors = iv->n_errors;
 	*activeNs = iv->active_ns;
 	return kIOReturnSuccess;
+}
+
+static void follow(struct UsbReader_IVars *iv, UsbReaderUserClient *client)
+{
+	if (client->ivars->follows)
+		return;
+	client->ivars->follows = true;
+	if (iv->n_followers++ == 0) {
+		iv->n_failures = 0;
+		begin(iv);
+	}
 }
 
 kern_return_t IMPL(UsbReader, NotifyAfter)
@@ -508,17 +517,34 @@ kern_return_t IMPL(UsbReader, NotifyAfter)
 		.completion = completion,
 		.at_bytes = iv->bytes + bytes,
 	};
+	follow(iv, client);
 	return kIOReturnSuccess;
 }
 
 kern_return_t IMPL(UsbReader, ClientStopped)
 {
 	tell_aborted(self->ivars, client);
-	self->ivars->n_clients--; // the last one: transfers come back and stay
+	if (client->ivars->follows)
+		self->ivars->n_followers--; // the last one: transfers come back and stay
+	client->ivars->follows = false;
 	return kIOReturnSuccess;
 }
 
 /* --- the user client --- */
+
+bool IMPL(UsbReaderUserClient, init)
+{
+	if (!UsbReaderUserClient_super_init(self))
+		return false;
+	self->ivars = IONewZero(struct UsbReaderUserClient_IVars, 1);
+	return self->ivars != NULL;
+}
+
+void IMPL(UsbReaderUserClient, free)
+{
+	IOSafeDeleteNULL(self->ivars, struct UsbReaderUserClient_IVars, 1);
+	UsbReaderUserClient_super_free(self);
+}
 
 static kern_return_t get_statistics(OSObject *target, void *reference,
 				    IOUserClientMethodArguments *arguments)

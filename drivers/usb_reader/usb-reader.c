@@ -2,7 +2,7 @@
 /*
  * Watch the USB reader work: usb-reader [--seconds N | --bytes N] [--json]
  *
- * The driver reads while this program has it open. This program asks to be told whenever some more
+ * The driver reads while this program follows it: it asks to be told whenever some more
  * has been read, adds up, and says how much that was, how fast, and how many errors the driver saw.
  * When the driver dies, it waits for the next one and goes on. Exit status 0: something was read,
  * without an error.
@@ -36,6 +36,7 @@ struct reader {
 	io_iterator_t matches;
 	io_service_t next;    // a service to open when there is none; IO_OBJECT_NULL: none seen
 	io_connect_t connect; // IO_OBJECT_NULL: none
+	bool found;           // there has been a service
 	bool waiting;         // a notification was asked for
 	struct totals before; // of connections that are over
 	struct totals base;   // the driver's counters when this connection began
@@ -74,7 +75,7 @@ static struct totals totals_of(const struct reader *reader)
 static void lose(struct reader *reader)
 {
 	reader->before = totals_of(reader);
-	reader->base = reader->now = (struct totals){0};
+	reader->base = reader->now = (struct totals){ 0 };
 	IOServiceClose(reader->connect);
 	reader->connect = IO_OBJECT_NULL;
 	reader->waiting = false;
@@ -102,7 +103,7 @@ static kern_return_t get_statistics(struct reader *reader, struct totals *totals
 	kern_return_t ret = IOConnectCallScalarMethod(
 		reader->connect, kUsbReaderMethodGetStatistics, NULL, 0, values, &n);
 	if (ret == kIOReturnSuccess)
-		*totals = (struct totals){values[0], values[1], values[2]};
+		*totals = (struct totals){ values[0], values[1], values[2] };
 	return ret;
 }
 
@@ -125,23 +126,23 @@ static void on_progress(void *refcon, IOReturn result, void **args, uint32_t n_a
 
 static kern_return_t ask_for_progress(struct reader *reader, uint64_t bytes)
 {
-	uint64_t reference[kIOAsyncCalloutCount] = {0};
+	uint64_t reference[kIOAsyncCalloutCount] = { 0 };
 	reference[kIOAsyncCalloutFuncIndex] = (uint64_t)(uintptr_t)on_progress;
 	reference[kIOAsyncCalloutRefconIndex] = (uint64_t)(uintptr_t)reader;
 	kern_return_t ret = IOConnectCallAsyncScalarMethod(
 		reader->connect, kUsbReaderMethodNotifyAfter,
-		IONotificationPortGetMachPort(reader->port), reference, kIOAsyncCalloutCount, &bytes,
-		1, NULL, NULL);
+		IONotificationPortGetMachPort(reader->port), reference, kIOAsyncCalloutCount,
+		&bytes, 1, NULL, NULL);
 	reader->waiting = ret == kIOReturnSuccess;
 	return ret;
 }
 
 static void try_open(struct reader *reader)
 {
-	kern_return_t ret =
-		IOServiceOpen(reader->next, mach_task_self(), 0, &reader->connect);
+	kern_return_t ret = IOServiceOpen(reader->next, mach_task_self(), 0, &reader->connect);
 	IOObjectRelease(reader->next);
 	reader->next = IO_OBJECT_NULL;
+	reader->found = true;
 	if (ret != kIOReturnSuccess) {
 		fprintf(stderr, "the reader does not open: %s: %s\n", IOReturnString(ret),
 			dext_last_reason());
@@ -174,7 +175,8 @@ static int wait_ms(uint64_t end_ns)
 	return limit > now ? (int)((limit - now) / 1000000) + 1 : 0;
 }
 
-/* One round: open what can be opened, ask, wait, and let the callbacks run. False: nothing goes on. */
+/* One round: open what can be opened, ask, wait, and let the callbacks run. False: nothing goes on.
+ */
 static bool turn(struct reader *reader, uint64_t step, uint64_t end_ns, FILE *out)
 {
 	uint64_t before = totals_of(reader).bytes;
@@ -184,7 +186,7 @@ static bool turn(struct reader *reader, uint64_t step, uint64_t end_ns, FILE *ou
 	    ask_for_progress(reader, step) != kIOReturnSuccess)
 		lose(reader);
 
-	struct pollfd p = {.fd = dext_notification_port_get_fd(reader->port), .events = POLLIN};
+	struct pollfd p = { .fd = dext_notification_port_get_fd(reader->port), .events = POLLIN };
 	if (poll(&p, 1, wait_ms(end_ns)) < 0 && errno != EINTR)
 		return false;
 	if (dext_notification_port_dispatch(reader->port) != kIOReturnSuccess) {
@@ -195,8 +197,9 @@ static bool turn(struct reader *reader, uint64_t step, uint64_t end_ns, FILE *ou
 		note_progress(reader, out);
 	if (now_ns() - reader->progress_ns < PATIENCE_MS * 1000000ULL)
 		return true;
-	fprintf(stderr, reader->connect == IO_OBJECT_NULL ? "no UsbReader within %d s: %s\n"
-							  : "nothing was read for %d s: %s\n",
+	fprintf(stderr,
+		reader->connect == IO_OBJECT_NULL ? "no UsbReader within %d s: %s\n"
+						  : "nothing was read for %d s: %s\n",
 		PATIENCE_MS / 1000, dext_last_reason());
 	return false;
 }
@@ -237,7 +240,7 @@ static bool run(struct reader *reader, const struct options *options)
 	while (start == 0 || !done(reader, options, end)) {
 		if (!turn(reader, step_of(reader, options), end, out))
 			return false;
-		if (start == 0 && reader->connect != IO_OBJECT_NULL) {
+		if (start == 0 && reader->found) {
 			start = now_ns();
 			end = options->bytes == 0 ? start + (uint64_t)(options->seconds * 1e9) : 0;
 			next = start + 1000000000U;
@@ -270,10 +273,10 @@ static void print_result(const struct reader *reader, const struct options *opti
 static bool parse_options(int argc, char **argv, struct options *options)
 {
 	static const struct option longs[] = {
-		{"seconds", required_argument, NULL, 's'},
-		{"bytes", required_argument, NULL, 'b'},
-		{"json", no_argument, NULL, 'j'},
-		{0},
+		{ "seconds", required_argument, NULL, 's' },
+		{ "bytes", required_argument, NULL, 'b' },
+		{ "json", no_argument, NULL, 'j' },
+		{ 0 },
 	};
 	int option;
 	while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -294,8 +297,8 @@ static bool parse_options(int argc, char **argv, struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.seconds = 1};
-	struct reader reader = {0};
+	struct options options = { .seconds = 1 };
+	struct reader reader = { 0 };
 	if (!parse_options(argc, argv, &options)) {
 		fprintf(stderr, "usage: usb-reader [--seconds N | --bytes N] [--json]\n");
 		return 2;

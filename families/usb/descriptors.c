@@ -11,8 +11,8 @@ bool usb_device_descriptor_valid(const uint8_t *data, size_t size)
 {
 	const IOUSBDeviceDescriptor *device = (const void *)data;
 	return size >= MIN_DEVICE && device->bLength >= MIN_DEVICE &&
-	       device->bDescriptorType == kIOUSBDescriptorTypeDevice && device->bMaxPacketSize0 != 0 &&
-	       device->bNumConfigurations != 0;
+	       device->bDescriptorType == kIOUSBDescriptorTypeDevice &&
+	       device->bMaxPacketSize0 != 0 && device->bNumConfigurations != 0;
 }
 
 int usb_configuration_bound(uint8_t *data, size_t size)
@@ -60,11 +60,13 @@ static const IOUSBDescriptorHeader *next_of(const IOUSBConfigurationDescriptor *
 	return NULL;
 }
 
-const IOUSBInterfaceDescriptor *usb_next_interface(const IOUSBConfigurationDescriptor *configuration,
-						   const IOUSBInterfaceDescriptor *current)
+const IOUSBInterfaceDescriptor *
+usb_next_interface(const IOUSBConfigurationDescriptor *configuration,
+		   const IOUSBInterfaceDescriptor *current)
 {
 	const IOUSBDescriptorHeader *d = (const void *)current;
-	while ((d = next_of(configuration, d, kIOUSBDescriptorTypeInterface, MIN_INTERFACE)) != NULL) {
+	while ((d = next_of(configuration, d, kIOUSBDescriptorTypeInterface, MIN_INTERFACE)) !=
+	       NULL) {
 		const IOUSBInterfaceDescriptor *interface = (const void *)d;
 		if (interface->bAlternateSetting == 0)
 			return interface;
@@ -72,8 +74,8 @@ const IOUSBInterfaceDescriptor *usb_next_interface(const IOUSBConfigurationDescr
 	return NULL;
 }
 
-const IOUSBInterfaceDescriptor *usb_find_interface(const IOUSBConfigurationDescriptor *configuration,
-						   uint8_t number)
+const IOUSBInterfaceDescriptor *
+usb_find_interface(const IOUSBConfigurationDescriptor *configuration, uint8_t number)
 {
 	const IOUSBInterfaceDescriptor *interface = NULL;
 	while ((interface = usb_next_interface(configuration, interface)) != NULL)
@@ -90,7 +92,8 @@ IOUSBGetNextEndpointDescriptor(const IOUSBConfigurationDescriptor *configuration
 	if (configuration == NULL || interface == NULL)
 		return NULL;
 	const uint8_t *base = (const uint8_t *)configuration;
-	const uint8_t *from = current != NULL ? (const uint8_t *)current : (const uint8_t *)interface;
+	const uint8_t *from =
+		current != NULL ? (const uint8_t *)current : (const uint8_t *)interface;
 	if ((const uint8_t *)interface < base || from < (const uint8_t *)interface ||
 	    from >= base + configuration->wTotalLength)
 		return NULL;

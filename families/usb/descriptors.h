@@ -28,9 +28,10 @@ const IOUSBDescriptorHeader *usb_next_descriptor(const IOUSBConfigurationDescrip
 						 const IOUSBDescriptorHeader *current);
 
 /* The interface after `current` (NULL: the first) in its first alternate setting; NULL: no more. */
-const IOUSBInterfaceDescriptor *usb_next_interface(const IOUSBConfigurationDescriptor *configuration,
-						   const IOUSBInterfaceDescriptor *current);
+const IOUSBInterfaceDescriptor *
+usb_next_interface(const IOUSBConfigurationDescriptor *configuration,
+		   const IOUSBInterfaceDescriptor *current);
 
 /* The first descriptor of interface `number`; NULL: none. */
-const IOUSBInterfaceDescriptor *usb_find_interface(const IOUSBConfigurationDescriptor *configuration,
-						   uint8_t number);
+const IOUSBInterfaceDescriptor *
+usb_find_interface(const IOUSBConfigurationDescriptor *configuration, uint8_t number);

@@ -126,8 +126,8 @@ static kern_return_t read_descriptors(struct usb_device *device)
 	size_t size = 0;
 	int error = device->ops->copy_descriptors(device->backend, &device->descriptors, &size);
 	if (error != 0)
-		return refuse(return_from_errno(error), "%s: the device's descriptors cannot be read",
-			      device->ops->name);
+		return refuse(return_from_errno(error),
+			      "%s: the device's descriptors cannot be read", device->ops->name);
 	size_t head = sizeof(IOUSBDeviceDescriptor);
 	if (!usb_device_descriptor_valid(device->descriptors, size))
 		return refuse(kIOReturnDeviceError, "the device descriptor is malformed");
@@ -189,7 +189,7 @@ kern_return_t usb_device_new(struct usb_device **out, struct device_handover *ha
 	device->session = 1;
 	device->interface_number = number_property(handover->properties, "bInterfaceNumber");
 
-	struct opening opening = {.device = device, .handover = handover};
+	struct opening opening = { .device = device, .handover = handover };
 	kern_return_t ret = find_backend(handover->properties, &device->ops);
 	if (ret == kIOReturnSuccess)
 		ret = usb_device_run(device, open_backend, &opening);
@@ -259,7 +259,7 @@ static void begin_abort(void *context)
 
 void usb_device_abort(struct usb_device *device, struct usb_endpoint *only, IOReturn status)
 {
-	struct abort_call call = {.device = device, .only = only, .status = status};
+	struct abort_call call = { .device = device, .only = only, .status = status };
 	uint64_t deadline = clock_deadline_ns(DRAIN_MS);
 	int ret = queue_sync(device->queue, begin_abort, &call);
 	while (ret == 0) {
@@ -296,9 +296,9 @@ static kern_return_t identify(void *context)
 	uint8_t *descriptors = NULL;
 	size_t size = 0;
 	error = call->ops->copy_descriptors(backend, &descriptors, &size);
-	kern_return_t ret = error == 0 ? usb_identity_copy(descriptors, size, call->ops->name,
-							   call->identity)
-				       : return_from_errno(error);
+	kern_return_t ret =
+		error == 0 ? usb_identity_copy(descriptors, size, call->ops->name, call->identity)
+			   : return_from_errno(error);
 	free(descriptors);
 	call->ops->close(backend);
 	return ret;
@@ -306,7 +306,7 @@ static kern_return_t identify(void *context)
 
 kern_return_t usb_device_copy_identity(struct device_handover *handover, OSArray **identity)
 {
-	struct identity_call call = {.handover = handover, .identity = identity};
+	struct identity_call call = { .handover = handover, .identity = identity };
 	kern_return_t ret = find_backend(handover->properties, &call.ops);
 	if (ret != kIOReturnSuccess)
 		return ret;

@@ -75,8 +75,8 @@ struct usb_device {
 	uint64_t armed_ns;           // when the timer fires; 0: it does not
 	uint8_t *descriptors;        // owned: device, then configuration
 	uint8_t interface_number;
-	IOService *opener; // kept; NULL: closed
-	uint32_t session;  // raised by every Close: pipes of an older session are void
+	IOService *opener;        // kept; NULL: closed
+	uint32_t session;         // raised by every Close: pipes of an older session are void
 	_Atomic uint32_t settled; // futex word: raised whenever a request ends
 	bool lost;
 	char lost_reason[REASON_MAX];
@@ -87,7 +87,8 @@ struct usb_device {
 /* --- device.c --- */
 
 /* Open the backend that the device's OpenDextBackend names and read the interface that its
- * bInterfaceNumber names. Not on the backend's queue; may block up to 2 s. Refuses with a reason. */
+ * bInterfaceNumber names. Not on the backend's queue; may block up to 2 s. Refuses with a reason.
+ */
 kern_return_t usb_device_new(struct usb_device **out, struct device_handover *handover,
 			     IOUSBHostInterface *provider);
 /* Ends all that is in flight. Any thread. Returns NULL. */

@@ -129,10 +129,11 @@ static kern_return_t usable(struct usb_endpoint *endpoint)
 		return refuse(kIOReturnNoDevice, "the device is gone: %s",
 			      endpoint->device->lost_reason);
 	if (endpoint->dead)
-		return refuse(kIOReturnNotResponding,
-			      "endpoint 0x%02x is dead: a cancelled transfer was not given back within %d ms; "
-			      "close the interface and open it again",
-			      endpoint->address, USB_ABANDON_MS);
+		return refuse(
+			kIOReturnNotResponding,
+			"endpoint 0x%02x is dead: a cancelled transfer was not given back within %d ms; "
+			"close the interface and open it again",
+			endpoint->address, USB_ABANDON_MS);
 	return kIOReturnSuccess;
 }
 
@@ -146,7 +147,8 @@ static kern_return_t accepts(struct usb_endpoint *endpoint)
 			      "endpoint 0x%02x is halted since an error: call ClearStall",
 			      endpoint->address);
 	if (endpoint->n_requests == USB_REQUESTS_MAX)
-		return refuse(kIOReturnNoResources, "endpoint 0x%02x has %d transfers in flight already",
+		return refuse(kIOReturnNoResources,
+			      "endpoint 0x%02x has %d transfers in flight already",
 			      endpoint->address, USB_REQUESTS_MAX);
 	return kIOReturnSuccess;
 }
@@ -162,11 +164,11 @@ kern_return_t endpoint_submit(struct usb_endpoint *endpoint, const struct usb_su
 		return refuse(kIOReturnNoMemory, "no memory for a transfer");
 
 	*r = (struct usb_request){
-		.transfer = {.endpoint = endpoint->address,
-			     .type = endpoint->type,
-			     .data = what->data,
-			     .length = what->length,
-			     .done = on_done},
+		.transfer = { .endpoint = endpoint->address,
+			      .type = endpoint->type,
+			      .data = what->data,
+			      .length = what->length,
+			      .done = on_done },
 		.endpoint = endpoint,
 		.completion = what->completion,
 		.waiter = what->waiter,
@@ -229,8 +231,8 @@ kern_return_t endpoint_clear_stall(struct usb_endpoint *endpoint, bool with_requ
 			      "use ClearStall(true)");
 	int error = device->ops->clear_halt(device->backend, endpoint->address);
 	if (error != 0)
-		return refuse(return_from_errno(error), "clearing the halt of endpoint 0x%02x failed",
-			      endpoint->address);
+		return refuse(return_from_errno(error),
+			      "clearing the halt of endpoint 0x%02x failed", endpoint->address);
 	endpoint->halted = false;
 	return kIOReturnSuccess;
 }

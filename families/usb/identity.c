@@ -41,17 +41,17 @@ static OSDictionary *interface_properties(const IOUSBDeviceDescriptor *device,
 					  const char *backend)
 {
 	const struct number numbers[] = {
-		{"idVendor", device->idVendor, 16},
-		{"idProduct", device->idProduct, 16},
-		{"bcdDevice", device->bcdDevice, 16},
-		{"bDeviceClass", device->bDeviceClass, 8},
-		{"bDeviceSubClass", device->bDeviceSubClass, 8},
-		{"bDeviceProtocol", device->bDeviceProtocol, 8},
-		{"bConfigurationValue", configuration->bConfigurationValue, 8},
-		{"bInterfaceNumber", interface->bInterfaceNumber, 8},
-		{"bInterfaceClass", interface->bInterfaceClass, 8},
-		{"bInterfaceSubClass", interface->bInterfaceSubClass, 8},
-		{"bInterfaceProtocol", interface->bInterfaceProtocol, 8},
+		{ "idVendor", device->idVendor, 16 },
+		{ "idProduct", device->idProduct, 16 },
+		{ "bcdDevice", device->bcdDevice, 16 },
+		{ "bDeviceClass", device->bDeviceClass, 8 },
+		{ "bDeviceSubClass", device->bDeviceSubClass, 8 },
+		{ "bDeviceProtocol", device->bDeviceProtocol, 8 },
+		{ "bConfigurationValue", configuration->bConfigurationValue, 8 },
+		{ "bInterfaceNumber", interface->bInterfaceNumber, 8 },
+		{ "bInterfaceClass", interface->bInterfaceClass, 8 },
+		{ "bInterfaceSubClass", interface->bInterfaceSubClass, 8 },
+		{ "bInterfaceProtocol", interface->bInterfaceProtocol, 8 },
 	};
 	OSDictionary *properties = OSDictionary_withCapacity(16);
 	if (properties != NULL && put_string(properties, "IOProviderClass", "IOUSBHostInterface") &&

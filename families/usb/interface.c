@@ -105,13 +105,13 @@ kern_return_t IMPL(IOUSBHostInterface, Open)
 	if (options != 0 || arg != NULL)
 		return refuse(kIOReturnUnsupported,
 			      "Open: options must be 0 and arg NULL (no alternate settings yet)");
-	struct session_call call = {.device = self->ivars->device, .client = forClient};
+	struct session_call call = { .device = self->ivars->device, .client = forClient };
 	return usb_device_run(self->ivars->device, session_begin, &call);
 }
 
 static kern_return_t close_session(struct usb_device *device, IOService *client)
 {
-	struct session_call call = {.device = device, .client = client};
+	struct session_call call = { .device = device, .client = client };
 	kern_return_t ret = usb_device_run(device, session_shut, &call);
 	if (ret != kIOReturnSuccess)
 		return ret;
@@ -152,13 +152,15 @@ static kern_return_t find_pipe(void *context)
 	if (device->lost)
 		return refuse(kIOReturnNoDevice, "the device is gone: %s", device->lost_reason);
 	if (device->opener == NULL)
-		return refuse(kIOReturnNotOpen, "interface %u is not open: call Open before CopyPipe",
+		return refuse(kIOReturnNotOpen,
+			      "interface %u is not open: call Open before CopyPipe",
 			      device->interface_number);
 	struct usb_endpoint *endpoint = usb_device_endpoint(device, search->address);
 	if (endpoint == NULL)
 		return refuse(kIOReturnNotFound, "interface %u has no endpoint 0x%02x (it has %u)",
 			      device->interface_number, search->address, device->n_endpoints);
-	if (endpoint->type != kIOUSBEndpointTypeBulk && endpoint->type != kIOUSBEndpointTypeInterrupt)
+	if (endpoint->type != kIOUSBEndpointTypeBulk &&
+	    endpoint->type != kIOUSBEndpointTypeInterrupt)
 		return refuse(kIOReturnUnsupported,
 			      "endpoint 0x%02x is neither bulk nor interrupt: not supported yet",
 			      search->address);
@@ -168,7 +170,7 @@ static kern_return_t find_pipe(void *context)
 
 kern_return_t IMPL(IOUSBHostInterface, CopyPipe)
 {
-	struct pipe_search search = {.device = self->ivars->device, .address = address};
+	struct pipe_search search = { .device = self->ivars->device, .address = address };
 	kern_return_t ret = usb_device_run(self->ivars->device, find_pipe, &search);
 	if (ret != kIOReturnSuccess)
 		return ret;

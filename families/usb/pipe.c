@@ -53,8 +53,9 @@ static kern_return_t check_session(IOUSBHostPipe *self)
 {
 	if (self->ivars->session == device_of(self)->session)
 		return kIOReturnSuccess;
-	return refuse(kIOReturnNotOpen, "the interface was closed since endpoint 0x%02x's pipe was "
-					"copied: open it and copy the pipe again",
+	return refuse(kIOReturnNotOpen,
+		      "the interface was closed since endpoint 0x%02x's pipe was "
+		      "copied: open it and copy the pipe again",
 		      self->ivars->endpoint->address);
 }
 
@@ -64,8 +65,8 @@ static kern_return_t check_length(const struct usb_endpoint *endpoint, uint32_t 
 				  uint64_t available)
 {
 	if (length > available)
-		return refuse(kIOReturnBadArgument, "%u bytes asked for, the buffer has %llu", length,
-			      (unsigned long long)available);
+		return refuse(kIOReturnBadArgument, "%u bytes asked for, the buffer has %llu",
+			      length, (unsigned long long)available);
 	if (endpoint->max_packet == 0)
 		return refuse(kIOReturnBadArgument, "endpoint 0x%02x has a packet size of 0",
 			      endpoint->address);
@@ -128,7 +129,7 @@ static kern_return_t start_transfer(IOUSBHostPipe *self, struct usb_submission w
 	if (ret != kIOReturnSuccess)
 		return ret;
 	what.data = data;
-	struct submit_call call = {.pipe = self, .what = what};
+	struct submit_call call = { .pipe = self, .what = what };
 	return usb_device_run(endpoint->device, submit, &call);
 }
 
@@ -147,7 +148,7 @@ kern_return_t IMPL(IOUSBHostPipe, AsyncIO)
 
 kern_return_t IMPL(IOUSBHostPipe, IO)
 {
-	struct usb_waiter waiter = {.status = kIOReturnSuccess};
+	struct usb_waiter waiter = { .status = kIOReturnSuccess };
 	struct usb_submission what = {
 		.memory = dataBuffer,
 		.length = dataBufferLength,
@@ -196,7 +197,7 @@ kern_return_t IMPL(IOUSBHostPipe, Abort)
 		return refuse(kIOReturnBadArgument, "Abort: unknown options 0x%x", options);
 	if (withError == kIOReturnSuccess)
 		return refuse(kIOReturnBadArgument, "Abort: withError must be an error");
-	struct abort_call call = {.pipe = self, .status = withError};
+	struct abort_call call = { .pipe = self, .status = withError };
 	kern_return_t ret = usb_device_run(device_of(self), abort_later, &call);
 	if (ret == kIOReturnSuccess && options == kIOUSBAbortSynchronous)
 		usb_device_abort(device_of(self), self->ivars->endpoint, withError);
@@ -223,6 +224,6 @@ kern_return_t IMPL(IOUSBHostPipe, ClearStall)
 	if (ret != kIOReturnSuccess)
 		return ret;
 	usb_device_abort(device_of(self), self->ivars->endpoint, kIOReturnAborted);
-	struct clear_call call = {.pipe = self, .with_request = withRequest};
+	struct clear_call call = { .pipe = self, .with_request = withRequest };
 	return usb_device_run(device_of(self), clear, &call);
 }

@@ -21,10 +21,10 @@ struct usb_transfer {
 	uint8_t type;     // kIOUSBEndpointType…
 	uint8_t *data;    // borrowed until done
 	uint32_t length;
-	uint32_t actual;  // set by the backend before done
+	uint32_t actual; // set by the backend before done
 	IOReturn status;
 	void (*done)(struct usb_transfer *transfer);
-	void *backend;    // the backend's own
+	void *backend; // the backend's own
 };
 
 struct usb_backend; // a backend's state for one device
