@@ -243,8 +243,7 @@ static kern_return_t add_matching(struct IONotificationPort *port, const char *t
 }
 
 kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
-					       const char *notificationType,
-					       OSDictionary *matching,
+					       const char *notificationType, OSDictionary *matching,
 					       IOServiceMatchingCallback callback, void *refcon,
 					       io_iterator_t *notification)
 {

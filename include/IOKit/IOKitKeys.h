@@ -3,22 +3,22 @@
 
 /* Keys of properties and of matching, and the names of notifications. */
 
-#define kIOProviderClassKey "IOProviderClass"
-#define kIOUserClassKey "IOUserClass"
-#define kIONameMatchKey "IONameMatch"
-#define kIOPropertyMatchKey "IOPropertyMatch"
-#define kIORegistryEntryIDKey "IORegistryEntryID"
+#define kIOProviderClassKey     "IOProviderClass"
+#define kIOUserClassKey         "IOUserClass"
+#define kIONameMatchKey         "IONameMatch"
+#define kIOPropertyMatchKey     "IOPropertyMatch"
+#define kIORegistryEntryIDKey   "IORegistryEntryID"
 #define kIORegistryEntryNameKey "IORegistryEntryName"
-#define kIOObjectClassKey "IOObjectClass"
-#define kIOMatchCategoryKey "IOMatchCategory"
-#define kIOBundleIdentifierKey "CFBundleIdentifier"
+#define kIOObjectClassKey       "IOObjectClass"
+#define kIOMatchCategoryKey     "IOMatchCategory"
+#define kIOBundleIdentifierKey  "CFBundleIdentifier"
 
 /* IOServiceAddMatchingNotification */
-#define kIOPublishNotification "IOServicePublish"
-#define kIOMatchedNotification "IOServiceMatched"
+#define kIOPublishNotification    "IOServicePublish"
+#define kIOMatchedNotification    "IOServiceMatched"
 #define kIOFirstMatchNotification "IOServiceFirstMatch"
 #define kIOTerminatedNotification "IOServiceTerminate"
 
 /* IOServiceAddInterestNotification */
-#define kIOGeneralInterest "IOGeneralInterest"
+#define kIOGeneralInterest            "IOGeneralInterest"
 #define kIOMessageServiceIsTerminated 0xe0000010U

@@ -43,8 +43,8 @@ typedef io_object_t io_registry_entry_t;
 typedef io_object_t io_service_t;
 typedef char io_name_t[128];
 
-#define IO_OBJECT_NULL ((io_object_t)0)
-#define MACH_PORT_NULL ((mach_port_t)0)
+#define IO_OBJECT_NULL     ((io_object_t)0)
+#define MACH_PORT_NULL     ((mach_port_t)0)
 #define kIOMainPortDefault MACH_PORT_NULL
 
 /* The only task there is to map into, or to open for: this process. */
@@ -120,9 +120,9 @@ kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t select
  * `wakePort` (IONotificationPortGetMachPort) then calls
  *
  *	reference[kIOAsyncCalloutFuncIndex]	the callback, by the number of values that came with
- *						the completion: 0 IOAsyncCallback0, 1 IOAsyncCallback1,
- *						2 IOAsyncCallback2, more IOAsyncCallback
- *	reference[kIOAsyncCalloutRefconIndex]	with this as its first argument
+ *						the completion: 0 IOAsyncCallback0, 1
+ *IOAsyncCallback1, 2 IOAsyncCallback2, more IOAsyncCallback reference[kIOAsyncCalloutRefconIndex]
+ *with this as its first argument
  *
  * with referenceCnt = kIOAsyncCalloutCount. An accepted call completes once even when the driver
  * dies or the connection is closed: then with kIOReturnAborted and no values; a callback that
@@ -159,7 +159,7 @@ kern_return_t IOConnectCallAsyncStructMethod(io_connect_t connection, uint32_t s
 
 /* --- memory --- */
 
-enum { // IOConnectMapMemory64 options
+enum {                        // IOConnectMapMemory64 options
 	kIOMapAnywhere = 0x1, // the only placement there is
 	kIOMapReadOnly = 0x1000,
 };
@@ -191,8 +191,7 @@ typedef void (*IOServiceInterestCallback)(void *refcon, io_service_t service, ui
  * notification when it has been read to its end: now, and again after every callback. Releasing it
  * ends the notification. */
 kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
-					       const char *notificationType,
-					       OSDictionary *matching,
+					       const char *notificationType, OSDictionary *matching,
 					       IOServiceMatchingCallback callback, void *refcon,
 					       io_iterator_t *notification);
 

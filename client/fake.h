@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * For client_test.c: a dextd and a driver that break the rules on request. dextd runs on a thread
+ * and speaks the real protocol, or garbage; the driver's side of a connection is in the test's
+ * hands: its ring, its socket, and a thread that answers calls if the test wants one.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <DriverKit/OSCollections.h>
+#include <wire/channel.h>
+#include <wire/ring.h>
+
+enum fake_manner {
+	FAKE_SERVES,
+	FAKE_SILENT,           // accepts, and says nothing
+	FAKE_HANGS_UP,         // accepts and closes
+	FAKE_HANGS_UP_IN_CALL, // waits for a request, and closes
+	FAKE_SENDS_GARBAGE,    // waits for a request, and sends what is no frame
+};
+
+/* What an Open hands out, when not a sound connection. */
+enum fake_gift { GIFT_SOUND, GIFT_NOTHING, GIFT_NO_RING, GIFT_SHRINKABLE };
+
+struct fake {
+	char folder[32], path[64];
+	int listen_fd, stop_fd;
+	pthread_t thread;
+	_Atomic enum fake_manner manner;
+	struct channel *channel;                // of the thread
+	_Atomic uint32_t n_closed, n_unwatched; // requests seen
+
+	/* Set by the test before the call that uses it. */
+	enum fake_gift gift;
+	OSObject *entries;  // CopyMatchingServices and Watch answer it; NULL: an empty array
+	bool entry_unknown; // CopyEntry answers kIOReturnNotFound
+	uint64_t tell_cookie,
+		tell_entry; // FAKE_SERVES: sent as ServiceChanged after the next reply
+
+	/* The driver's side of the last connection. */
+	int memory_fd, socket_fd, doorbell_fd;
+	struct ring_server *ring;
+};
+
+void fake_init(struct fake *fake); // and OPENDEXT_SOCKET
+void fake_deinit(struct fake *fake);
+void fake_drop_connection(struct fake *fake); // the driver dies
+
+/* --- a driver that answers: `serve` fills the reply; false: no answer --- */
+
+typedef bool (*fake_serve_fn)(struct fake *fake, const struct ring_request *request,
+			      struct ring_reply *reply);
+
+struct fake_driver {
+	struct fake *fake;
+	fake_serve_fn serve;
+	pthread_t thread;
+	_Atomic bool stop;
+};
+
+void fake_driver_start(struct fake_driver *driver, struct fake *fake, fake_serve_fn serve);
+void fake_driver_stop(struct fake_driver *driver);
+
+/* On the connection's socket. */
+void fake_send(struct fake *fake, const void *bytes, size_t size, int fd);
+void fake_send_descriptor(struct fake *fake, uint64_t sequence, int fd);
+/* Complete an asynchronous call, with a wake if one is due. */
+void fake_complete(struct fake *fake, uint64_t async, IOReturn status, uint32_t n_scalars);
