@@ -61,7 +61,7 @@ struct virtual
 struct virtual_device {
 	struct device device;
 	struct list link; // virtual.devices
-	struct virtual *source;
+	struct virtual *source; // NULL: dextd stops, and it is gone
 };
 
 static struct virtual_device *virtual_device_of(struct device *device)
@@ -97,6 +97,10 @@ static int virtual_open(struct device *device, const struct personality *persona
 {
 	const struct virtual *v = virtual_device_of(device)->source;
 	(void)personality;
+	if (v == NULL) {
+		(void)refuse(kIOReturnOffline, "dextd stops");
+		return -ENODEV;
+	}
 	int ret = connect_device(v->path, &fds->fds[0]);
 	if (ret == 0) {
 		fds->n = 1;
@@ -112,7 +116,7 @@ static void try_after_hangup(struct virtual *v);
 static void virtual_lost(struct device *device, const char *reason)
 {
 	struct virtual *v = virtual_device_of(device)->source;
-	if (v->state != VIRTUAL_PRESENT)
+	if (v == NULL || v->state != VIRTUAL_PRESENT)
 		return;
 	unplug(v, reason);
 	try_after_hangup(v);
@@ -288,8 +292,15 @@ static int watch_folder(struct virtual *v)
 
 /* --- life --- */
 
+/* Its devices may outlive it: their drivers are stopping. */
 static void free_one(struct virtual *v)
 {
+	while (!list_empty(&v->devices)) {
+		struct virtual_device *d =
+			container_of(v->devices.next, struct virtual_device, link);
+		list_remove(&d->link);
+		d->source = NULL;
+	}
 	loop_timer_stop(&v->retry);
 	probe_cancel(&v->probe);
 	loop_fd_remove(&v->watch);

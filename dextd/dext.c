@@ -94,10 +94,6 @@ static void on_started(void *context, kern_return_t status, const char *reason, 
 		dext_kill(dext, text);
 		return;
 	}
-	if (status == kIOReturnOffline || status == kIOReturnIPCError) {
-		dext_end(dext);
-		return;
-	}
 	service_start_answered(service, status, reason);
 }
 
@@ -240,15 +236,26 @@ static void on_process_exit(void *context, int status)
 	daemon_check_stopped(daemon);
 }
 
+static const char *hangup_text(int error)
+{
+	switch (error) {
+	case -ENOBUFS:
+		return "it does not read its messages";
+	case -ETIMEDOUT:
+		return "it does not answer";
+	default:
+		return "it sent a malformed message";
+	}
+}
+
 static void on_hangup(void *context, struct channel *channel, int error)
 {
 	struct dext *dext = context;
 	(void)channel;
 	if (error < 0 && !dext->killed) {
-		char reason[REASON_MAX];
-		text_print(reason, sizeof(reason), "it broke the protocol: %s", strerror(-error));
-		log_error("dext %d: %s: %s", (int)dext->child.pid, dext->server_name, reason);
-		dext_kill(dext, reason);
+		log_error("dext %d: %s: %s", (int)dext->child.pid, dext->server_name,
+			  hangup_text(error));
+		dext_kill(dext, hangup_text(error));
 	}
 	dext_end(dext); // it closed its channel: it exits now, or is made to
 	conversation_close(&dext->conversation);

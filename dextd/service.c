@@ -39,10 +39,12 @@ static void set_reason(struct service *s, const char *reason)
 /* --- life --- */
 
 static void on_time(void *context);
+static void on_refused(void *context);
 
 static void service_free(struct service *s)
 {
 	loop_timer_stop(&s->timer);
+	loop_timer_stop(&s->refused);
 	list_remove(&s->device_link);
 	list_remove(&s->dext_link);
 	device_fds_close(&s->handover);
@@ -82,6 +84,7 @@ static int service_new(struct service **out, struct device *device, struct perso
 	list_init(&s->dext_link);
 	device_fds_init(&s->handover);
 	loop_timer_init(&s->timer, device->daemon->loop, on_time, s);
+	loop_timer_init(&s->refused, device->daemon->loop, on_refused, s);
 	list_append(&device->services, &s->device_link);
 	device->daemon->n_services++;
 	int ret = add_entry(s);
@@ -328,10 +331,18 @@ void service_start_answered(struct service *s, IOReturn status, const char *reas
 			service_register(s, s->entry);
 		return;
 	}
-	char text[REASON_MAX];
-	text_print(text, sizeof(text), "Start returned %s%s%s", IOReturnString(status),
+	text_print(s->reason, sizeof(s->reason), "Start returned %s%s%s", IOReturnString(status),
 		   reason[0] != '\0' ? ": " : "", reason);
-	set_reason(s, text);
+	/* The end of the channel looks like such an answer too, and is told right after it: that
+	 * would be a crash. */
+	loop_timer_start(&s->refused, clock_now_ns());
+}
+
+static void on_refused(void *context)
+{
+	struct service *s = context;
+	if (s->dext->ending)
+		return; // its process ends or is stopped already
 	if (s->goal == SERVICE_RUN)
 		s->goal = SERVICE_NEXT;
 	dext_release_service(s->dext, s);
@@ -343,7 +354,8 @@ void service_register(struct service *s, struct entry *entry)
 		s->wants_register = true; // known to applications once Start has returned
 		return;
 	}
-	registry_publish(&daemon_of(s)->registry, entry);
+	if (s->goal == SERVICE_RUN)
+		registry_publish(&daemon_of(s)->registry, entry);
 }
 
 /* --- ending --- */
@@ -359,6 +371,7 @@ static void clear_process(struct service *s)
 		registry_remove(registry,
 				container_of(s->entry->children.next, struct entry, sibling));
 	s->n_children = 0;
+	loop_timer_stop(&s->refused);
 	s->dext = NULL;
 	list_remove(&s->dext_link);
 	device_fds_close(&s->handover);

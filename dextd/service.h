@@ -46,6 +46,7 @@ struct service {
 	bool stop_sent;
 	struct device_fds handover; // opened, not yet handed over
 	struct loop_timer timer;    // when to start
+	struct loop_timer refused;  // when to act on a Start that failed
 	unsigned n_children;        // entries made with AddService
 	unsigned n_requests;        // Start and Stop under way
 
