@@ -60,7 +60,7 @@ struct virtual
 
 struct virtual_device {
 	struct device device;
-	struct list link; // virtual.devices
+	struct list link;       // virtual.devices
 	struct virtual *source; // NULL: dextd stops, and it is gone
 };
 
