@@ -78,7 +78,9 @@ kern_return_t iterator_put_first(struct iterator *iterator, OSArray *entries)
 	pthread_mutex_lock(&lock);
 	bool room = make_room(iterator, n);
 	if (room) {
-		memmove(iterator->ids + n, iterator->ids, iterator->n_ids * sizeof(uint64_t));
+		if (iterator->n_ids > 0)
+			memmove(iterator->ids + n, iterator->ids,
+				iterator->n_ids * sizeof(uint64_t));
 		for (uint32_t i = 0; i < n; i++)
 			iterator->ids[i] = OSNumber_unsigned64BitValue(
 				OSDynamicCast(OSNumber, OSArray_getObject(entries, i)));
