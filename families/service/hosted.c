@@ -110,11 +110,10 @@ kern_return_t hosted_start(struct hosted *h)
 	h->service = service;
 	ret = service_start(service, h->provider);
 	if (ret != kIOReturnSuccess) {
+		const char *name = IOService_as_OSObject(service)->meta->name;
 		hosted_stop(h);
 		if (reason_last()[0] == '\0')
-			return refuse(ret, "%s: Start returned %s",
-				      IOService_as_OSObject(service)->meta->name,
-				      IOReturnString(ret));
+			return refuse(ret, "%s: Start returned %s", name, IOReturnString(ret));
 	}
 	return ret;
 }
