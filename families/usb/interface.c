@@ -207,8 +207,10 @@ static kern_return_t create_provider(struct device_handover *handover, IOService
 	if (interface == NULL)
 		return refuse(kIOReturnNoMemory, "no memory for an interface");
 	kern_return_t ret = kIOReturnNoMemory;
-	if (IOUSBHostInterface_init(interface))
+	if (IOUSBHostInterface_init(interface)) {
+		provider_identify(IOUSBHostInterface_as_IOService(interface), handover);
 		ret = usb_device_new(&interface->ivars->device, handover, interface);
+	}
 	if (ret != kIOReturnSuccess) {
 		OSObjectRelease(interface);
 		return ret;
