@@ -32,9 +32,8 @@ struct daemon {
 	struct device_usb_monitor *usb; // owned; NULL: virtual devices only
 	struct device_pci_monitor *pci; // owned; NULL: virtual devices only
 	struct loop_fd listener;
+	struct loop_timer accept_again; // after running out of descriptors
 	int listen_fd;
-	uint32_t dext_layers; // layers that every dext so far reported of itself
-	bool dexts_reported;  // at least one did
 	bool stopping;
 };
 
