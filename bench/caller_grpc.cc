@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * gRPC over a UNIX socket, with its synchronous server, as its own guide sets one up. Its threads
- * and its listening socket need what the filter refuses, so the filter comes with the first call.
+ * gRPC over a UNIX socket, with a server of one thread and a completion queue, which is its fastest. To
+ * listen and to accept needs what the filter refuses, so the filter comes with the first call.
  */
 
 #include <bench/caller.h>
 
 #include <cstdlib>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include <grpcpp/grpcpp.h>
@@ -28,30 +27,50 @@ std::string address()
 	return "unix:" + folder + "/socket";
 }
 
-class Service final : public bench::Echo::Service
-{
-	std::once_flag confined;
+/* One call on the server: waiting for it, then sending its reply. */
+struct Exchange {
+	grpc::ServerContext context;
+	grpc::ServerAsyncResponseWriter<bench::Scalars> writer;
+	bench::Scalars in, out;
+	bool answered = false;
 
-	grpc::Status Call(grpc::ServerContext *, const bench::Scalars *in,
-			  bench::Scalars *out) override
+	Exchange() : writer(&context)
 	{
-		std::call_once(confined, server_confine);
-		for (int i = 0; i < in->value_size(); i++)
-			out->add_value(in->value(i) + 1);
-		return grpc::Status::OK;
 	}
 };
 
 void serve(void *)
 {
-	Service service;
+	bench::Echo::AsyncService service;
 	grpc::ServerBuilder builder;
 	builder.AddListeningPort(address(), grpc::InsecureServerCredentials());
 	builder.RegisterService(&service);
+	auto queue = builder.AddCompletionQueue();
 	auto server = builder.BuildAndStart();
 	if (server == nullptr)
 		server_die("gRPC");
-	server->Wait();
+	auto expect = [&] {
+		auto *next = new Exchange;
+		service.RequestCall(&next->context, &next->in, &next->writer, queue.get(),
+				    queue.get(), next);
+	};
+	bool ok, confined = false;
+	expect();
+	for (void *tag; queue->Next(&tag, &ok);) {
+		auto *exchange = static_cast<Exchange *>(tag);
+		if (!ok || exchange->answered) {
+			delete exchange;
+			continue;
+		}
+		if (!confined)
+			server_confine();
+		confined = true;
+		expect();
+		for (uint64_t value : exchange->in.value())
+			exchange->out.add_value(value + 1);
+		exchange->answered = true;
+		exchange->writer.Finish(exchange->out, grpc::Status::OK, exchange);
+	}
 }
 
 bool call(struct caller *caller, const uint64_t *in, uint64_t *out)

@@ -159,6 +159,13 @@ void bench_add_ratio(struct bench *b, struct bench_ratio ratio)
 		b->ratios[b->n_ratios++] = ratio;
 }
 
+void bench_limit(struct bench *b, const char *name, double limit_ns)
+{
+	for (unsigned i = 0; i < b->n_cells; i++)
+		if (strcmp(b->cells[i].name, name) == 0)
+			b->cells[i].limit_ns = limit_ns;
+}
+
 /* --- rounds --- */
 
 void bench_round_begin(struct bench_round *round)

@@ -56,6 +56,8 @@ struct bench_cell {
 	void *context;
 	pid_t server; // pinned with all its threads before each round; 0: none
 
+	double limit_ns; // the target of its p50; 0: none
+
 	bool measured;
 	double values[BENCH_METRICS][BENCH_ROUNDS_MAX]; // ns; of each round
 };
@@ -90,6 +92,8 @@ void bench_add_pins(struct bench *b, struct bench_cell cell, const enum bench_pi
 		    unsigned n_pins);
 /* Left out when one of its cells is. */
 void bench_add_ratio(struct bench *b, struct bench_ratio ratio);
+/* The target of these cells' p50 in time, where that is what was promised. */
+void bench_limit(struct bench *b, const char *name, double limit_ns);
 /* All rounds of all cells. False: one failed. */
 bool bench_run(struct bench *b);
 /* The table, and the JSON line when it was asked for. Returns main's exit status. */

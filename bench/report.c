@@ -18,6 +18,14 @@ static const char *time_text(double ns, char *room, size_t size)
 	return room;
 }
 
+static void print_target(double limit_ns, double ns)
+{
+	char limit[32];
+	if (limit_ns > 0)
+		printf("  at most %s %s", time_text(limit_ns, limit, sizeof(limit)),
+		       ns <= limit_ns ? "held" : "MISSED");
+}
+
 static void print_rows(const struct bench *b)
 {
 	printf("%-24s %-6s %12s %12s %14s\n", b->name, "pin", "p50", "p99", "per second");
@@ -26,10 +34,12 @@ static void print_rows(const struct bench *b)
 		char p50[32], p99[32];
 		if (!cell->measured)
 			continue;
-		printf("%-24s %-6s %12s %12s %14.0f\n", cell->name, pin_names[cell->pin],
+		printf("%-24s %-6s %12s %12s %14.0f", cell->name, pin_names[cell->pin],
 		       time_text(bench_value(b, cell, BENCH_P50), p50, sizeof(p50)),
 		       time_text(bench_value(b, cell, BENCH_P99), p99, sizeof(p99)),
 		       1e9 / bench_value(b, cell, BENCH_TIME_PER_OP));
+		print_target(cell->limit_ns, bench_value(b, cell, BENCH_P50));
+		putchar('\n');
 	}
 }
 
@@ -43,7 +53,7 @@ static const char *ratio_name(const struct bench_ratio *ratio, char *room, size_
 	return room;
 }
 
-static void print_target(const struct bench_ratio *ratio, double median)
+static void print_ratio_target(const struct bench_ratio *ratio, double median)
 {
 	if (ratio->limit > 0)
 		printf("  at most %-6.4g %s", ratio->limit,
@@ -65,7 +75,7 @@ static void print_ratios(const struct bench *b)
 			continue;
 		printf("%-36s %-6s %10.4g %10.4g %10.4g", ratio_name(ratio, name, sizeof(name)),
 		       pin_names[ratio->pin_a], spread.median, spread.lo, spread.hi);
-		print_target(ratio, spread.median);
+		print_ratio_target(ratio, spread.median);
 		putchar('\n');
 	}
 }

@@ -4,7 +4,6 @@
 #include <bench/rig.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -145,15 +144,6 @@ void rig_stop(struct rig *rig)
 	waitpid(rig->dextd, NULL, 0);
 	run("rm", "-r", rig->folder, NULL);
 	rig->folder[0] = '\0';
-}
-
-void rig_control(const char *command, io_service_t service)
-{
-	uint64_t id = 0;
-	char text[32];
-	IORegistryEntryGetRegistryEntryID(service, &id);
-	snprintf(text, sizeof(text), "%" PRIu64, id);
-	run(BENCH_DEXTCTL, command, text, NULL);
 }
 
 /* --- finding --- */

@@ -27,5 +27,3 @@ io_service_t rig_find(const char *name);
 /* The process of a service. */
 pid_t rig_process(io_service_t service);
 io_connect_t rig_open(const char *name, pid_t *dext); // dext may be NULL
-/* `dextctl COMMAND ENTRY` */
-void rig_control(const char *command, io_service_t service);
