@@ -81,8 +81,8 @@ struct ring_socket_message {
 
 /* dextd. A sealed memfd; returned. */
 int ring_create(int *memory_fd);
-/* End every call in flight with `status` and `reason`, refuse new ones, wake all who wait. -EBADMSG:
- * this is no memory that ring_create made. */
+/* End every call in flight with `status` and `reason`, refuse new ones, wake all who wait.
+ * -EBADMSG: this is no memory that ring_create made. */
 int ring_abort(int memory_fd, IOReturn status, const char *reason);
 
 /* --- the dext's side: one thread at a time, but for ring_server_reply, which any may call --- */
