@@ -132,5 +132,5 @@ START_TEST(without_a_buffer_nothing_is_left)
 }
 END_TEST
 
-POOL_TESTS("usb-transfer", without_a_session_there_is_no_pipe,
-	   whatever_fails_nothing_is_left, without_a_buffer_nothing_is_left)
+POOL_TESTS("usb-transfer", without_a_session_there_is_no_pipe, whatever_fails_nothing_is_left,
+	   without_a_buffer_nothing_is_left)
