@@ -37,6 +37,15 @@ double bench_ticks_per_ns(void)
 	return ticks_per_ns;
 }
 
+double bench_cpu_ns(pid_t pid)
+{
+	clockid_t clock;
+	struct timespec t;
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) < 0)
+		return 0;
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
 static void calibrate(void)
 {
 	uint64_t ns = clock_now_ns(), ticks = bench_ticks();

@@ -133,7 +133,7 @@ static inline bool bench_next(struct bench_round *round, uint64_t *last)
 	return more && now < round->end;
 }
 
-/* CPU time that a process has used. */
+/* CPU time that a process (0: this one) has used. */
 double bench_cpu_ns(pid_t pid);
 
 /* --- statistics --- */

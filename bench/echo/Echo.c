@@ -4,10 +4,14 @@
  * size is measured holds none of them.
  */
 
+#include <pthread.h>
+
 #include <DriverKit/IOLib.h>
 
 #include "Echo.h"
 #include "echo.h"
+#include "event.h"
+#include "flow.h"
 
 struct Echo_IVars {
 	IOBufferMemoryDescriptor *memories[ECHO_MEMORIES]; // NULL: not asked for yet
@@ -88,10 +92,78 @@ static kern_return_t call(OSObject *target, void *reference, IOUserClientMethodA
 	return kIOReturnSuccess;
 }
 
+/* --- events: from a thread of the driver's own, as from a device --- */
+
+struct production {
+	EchoUserClient *client;
+	OSAction *completion;
+	struct flow *flow;
+	struct event_order order;
+};
+
+static void *produce(void *context)
+{
+	struct production *p = context;
+	struct timespec next = { 0 };
+	for (uint64_t number = 0; number < p->order.count; number++) {
+		IOUserClientAsyncArgumentsArray data;
+		event_pace(&p->order, &next);
+		flow_wait(p->flow, (uint32_t)number);
+		event_fill(data, number, &p->order);
+		EchoUserClient_AsyncCompletion(p->client, p->completion, kIOReturnSuccess, data,
+					       EVENT_SCALARS);
+	}
+	OSSafeReleaseNULL(p->completion);
+	OSSafeReleaseNULL(p->client);
+	IOFree(p, sizeof(*p));
+	return NULL;
+}
+
+/* The flow lies in the memory that the application has mapped already. */
+static struct flow *find_flow(EchoUserClient *client)
+{
+	Echo *echo = OSDynamicCast(Echo, EchoUserClient_GetProvider(client));
+	IOAddressSegment range = { 0 };
+	IOBufferMemoryDescriptor *memory = echo->ivars->memories[ECHO_SMALL];
+	if (memory == NULL ||
+	    IOBufferMemoryDescriptor_GetAddressRange(memory, &range) != kIOReturnSuccess)
+		return NULL;
+	return (struct flow *)(uintptr_t)range.address;
+}
+
+static kern_return_t events(OSObject *target, void *reference,
+			    IOUserClientMethodArguments *arguments)
+{
+	EchoUserClient *client = OSDynamicCast(EchoUserClient, target);
+	struct flow *flow = find_flow(client);
+	struct production *p = IOMallocZero(sizeof(*p));
+	pthread_t thread;
+	(void)reference;
+	if (p == NULL || flow == NULL) {
+		IOFree(p, sizeof(*p));
+		return flow == NULL ? kIOReturnNotReady : kIOReturnNoMemory;
+	}
+	p->client = client;
+	p->completion = arguments->completion;
+	p->flow = flow;
+	p->order = (struct event_order){ arguments->scalarInput[0], arguments->scalarInput[1] };
+	EchoUserClient_retain(p->client);
+	OSAction_retain(p->completion);
+	if (pthread_create(&thread, NULL, produce, p) != 0) {
+		OSSafeReleaseNULL(p->completion);
+		OSSafeReleaseNULL(p->client);
+		IOFree(p, sizeof(*p));
+		return kIOReturnNoResources;
+	}
+	pthread_detach(thread);
+	return kIOReturnSuccess;
+}
+
 #define ANY kIOUserClientVariableStructureSize
 
 static const IOUserClientMethodDispatch methods[ECHO_METHODS] = {
 	[ECHO_CALL] = { call, 0, ANY, 0, ANY, 0 },
+	[ECHO_EVENTS] = { events, 1, 2, 0, 0, 0 },
 };
 
 kern_return_t IMPL(EchoUserClient, ExternalMethod)
