@@ -100,6 +100,7 @@ static bool many_at_once(void *context, struct bench_round *round)
 	struct caller *caller = context;
 	uint64_t in[CALLER_FLIGHT * CALLER_SCALARS], out[CALLER_FLIGHT * CALLER_SCALARS];
 	uint64_t number = 0;
+	round->per_sample = CALLER_FLIGHT;
 	for (uint64_t begin = round->begin, now; begin < round->end; begin = now) {
 		for (int i = 0; i < CALLER_FLIGHT; i++)
 			caller_fill(in + i * CALLER_SCALARS, ++number);
@@ -110,8 +111,7 @@ static bool many_at_once(void *context, struct bench_round *round)
 					     number - CALLER_FLIGHT + 1 + (uint64_t)i))
 				return false;
 		now = bench_ticks();
-		round->ops += CALLER_FLIGHT;
-		if (!bench_took(round, (now - begin) / CALLER_FLIGHT))
+		if (!bench_took(round, now - begin))
 			break;
 	}
 	return true;

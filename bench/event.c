@@ -89,13 +89,13 @@ static bool flat_out(void *context, struct bench_round *round)
 {
 	struct source *source = context;
 	const struct event_order order = { .count = BURST };
+	round->per_sample = BURST;
 	for (uint64_t begin = round->begin, now; begin < round->end; begin = now) {
 		struct sink sink = { 0 };
 		if (!source->receive(source, &order, &sink) || sink.wrong)
 			return false;
 		now = bench_ticks();
-		round->ops += BURST;
-		bench_took(round, (now - begin) / BURST);
+		bench_took(round, now - begin);
 	}
 	return true;
 }

@@ -83,7 +83,9 @@ static void place(const struct bench_cell *cell)
 {
 	cpu_set_t client = place_of(cell->pin, false), server = place_of(cell->pin, true);
 	sched_setaffinity(0, sizeof(client), &client);
-	if (cell->server > 0)
+	if (cell->is_thread)
+		sched_setaffinity(cell->server, sizeof(server), &server);
+	else if (cell->server > 0)
 		server_place(cell->server, &server);
 }
 
@@ -182,7 +184,8 @@ void bench_round_begin(struct bench_round *round)
 	round->begin = bench_ticks();
 	round->end = round->begin + (uint64_t)round_ticks;
 	round->n_samples = 0;
-	round->ops = round->cpu_ns = 0;
+	round->per_sample = 1;
+	round->cpu_ns = 0;
 }
 
 static int by_value(const void *a, const void *b)
@@ -194,12 +197,11 @@ static int by_value(const void *a, const void *b)
 static void record(struct bench_cell *cell, const struct bench_round *round, unsigned index)
 {
 	double ns = (double)(bench_ticks() - round->begin) / ticks_per_ns;
-	double ops = round->ops > 0 ? round->ops : round->n_samples;
 	uint32_t n = round->n_samples;
+	double ops = n * round->per_sample, ticks = ticks_per_ns * round->per_sample;
 	qsort(round->samples, n, sizeof(*round->samples), by_value);
-	cell->values[BENCH_P50][index] = (double)round->samples[n / 2] / ticks_per_ns;
-	cell->values[BENCH_P99][index] =
-		(double)round->samples[(uint64_t)n * 99 / 100] / ticks_per_ns;
+	cell->values[BENCH_P50][index] = (double)round->samples[n / 2] / ticks;
+	cell->values[BENCH_P99][index] = (double)round->samples[(uint64_t)n * 99 / 100] / ticks;
 	cell->values[BENCH_TIME_PER_OP][index] = ns / ops;
 	cell->values[BENCH_CPU_PER_OP][index] = round->cpu_ns / ops;
 	cell->measured = true;

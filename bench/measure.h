@@ -39,9 +39,9 @@ struct bench_round {
 	uint64_t begin, end; // ticks
 	uint64_t *samples;   // ticks of one operation each
 	uint32_t n_samples;
-	double ops;    // operations, when they are more than the samples; else 0
-	double cpu_ns; // of client and server together, when the cell measures it; else 0
-	pid_t server;  // as in the cell
+	double per_sample; // operations that each sample is of: 1, unless the cell says more
+	double cpu_ns;     // of client and server together, when the cell measures it; else 0
+	pid_t server;      // as in the cell
 };
 
 enum bench_metric { BENCH_P50, BENCH_P99, BENCH_TIME_PER_OP, BENCH_CPU_PER_OP, BENCH_METRICS };
@@ -54,7 +54,8 @@ struct bench_cell {
 	/* Required. Fill the round until its end. False: it failed, and said why on stderr. */
 	bool (*run)(void *context, struct bench_round *round);
 	void *context;
-	pid_t server; // pinned with all its threads before each round; 0: none
+	pid_t server;   // pinned with all its threads before each round; 0: none
+	bool is_thread; // the server is a thread of this process
 
 	double limit_ns; // the target of its p50; 0: none
 
