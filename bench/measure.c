@@ -170,6 +170,12 @@ void bench_add_ratio(struct bench *b, struct bench_ratio ratio)
 		b->ratios[b->n_ratios++] = ratio;
 }
 
+void bench_add_fact(struct bench *b, struct bench_fact fact)
+{
+	if (b->n_facts < BENCH_FACTS_MAX)
+		b->facts[b->n_facts++] = fact;
+}
+
 void bench_limit(struct bench *b, const char *name, double limit_ns)
 {
 	for (unsigned i = 0; i < b->n_cells; i++)

@@ -32,6 +32,7 @@ enum bench_pin {
 };
 
 enum { BENCH_ROUNDS_MAX = 64, BENCH_CELLS_MAX = 96, BENCH_RATIOS_MAX = 96 };
+enum { BENCH_FACTS_MAX = 16 };
 enum { BENCH_SAMPLES_MAX = 1 << 16 }; // of one round; then it ends early
 
 /* What a cell fills. */
@@ -72,14 +73,22 @@ struct bench_ratio {
 	double at_least; // the target: at least this; 0: none
 };
 
+/* What is no time: a size, a count. */
+struct bench_fact {
+	const char *name, *unit;
+	double value;
+	double limit; // the target: at most this; below 0: none
+};
+
 struct bench {
 	const char *name;
 	bool json, quick;
 	unsigned n_rounds;
 	double round_ms;
-	unsigned n_cells, n_ratios;
+	unsigned n_cells, n_ratios, n_facts;
 	struct bench_cell cells[BENCH_CELLS_MAX];
 	struct bench_ratio ratios[BENCH_RATIOS_MAX];
+	struct bench_fact facts[BENCH_FACTS_MAX];
 };
 
 /* Read --json and --quick; exits with 2 on anything else. */
@@ -95,6 +104,7 @@ void bench_add_pins(struct bench *b, struct bench_cell cell, const enum bench_pi
 void bench_add_ratio(struct bench *b, struct bench_ratio ratio);
 /* The target of these cells' p50 in time, where that is what was promised. */
 void bench_limit(struct bench *b, const char *name, double limit_ns);
+void bench_add_fact(struct bench *b, struct bench_fact fact);
 /* All rounds of all cells. False: one failed. */
 bool bench_run(struct bench *b);
 /* The table, and the JSON line when it was asked for. Returns main's exit status. */

@@ -80,6 +80,31 @@ static void print_ratios(const struct bench *b)
 	}
 }
 
+static void print_facts(const struct bench *b)
+{
+	if (b->n_facts > 0)
+		putchar('\n');
+	for (unsigned i = 0; i < b->n_facts; i++) {
+		const struct bench_fact *fact = &b->facts[i];
+		printf("%-36s %10.4g %-8s", fact->name, fact->value, fact->unit);
+		if (fact->limit >= 0)
+			printf("  at most %-6.4g %s", fact->limit,
+			       fact->value <= fact->limit ? "held" : "MISSED");
+		putchar('\n');
+	}
+}
+
+static void print_json_facts(const struct bench *b)
+{
+	if (b->n_facts == 0)
+		return;
+	printf(",\"facts\":[");
+	for (unsigned i = 0; i < b->n_facts; i++)
+		printf("%s{\"name\":\"%s\",\"unit\":\"%s\",\"value\":%.5g}", i > 0 ? "," : "",
+		       b->facts[i].name, b->facts[i].unit, b->facts[i].value);
+	printf("]");
+}
+
 static void print_json(const struct bench *b)
 {
 	const char *comma = "";
@@ -108,13 +133,16 @@ static void print_json(const struct bench *b)
 		       spread.median, spread.lo, spread.hi);
 		comma = ",";
 	}
-	printf("]}\n");
+	printf("]");
+	print_json_facts(b);
+	printf("}\n");
 }
 
 int bench_report(const struct bench *b)
 {
 	print_rows(b);
 	print_ratios(b);
+	print_facts(b);
 	if (b->json)
 		print_json(b);
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
