@@ -122,35 +122,84 @@ static void set_busy(bool on)
 
 /* --- what --- */
 
+static void usage(const char *name, FILE *out)
+{
+	fprintf(out,
+		"usage: %s [OPTION...]\n\n"
+		"  --json        one line of JSON as the last line\n"
+		"  --quick       short rounds, and few: whether it works, not how fast it is\n"
+		"  --only CASE   this case alone; may be repeated\n"
+		"  --pin PIN     this pin alone: one, two, free or paced\n"
+		"  --rounds N    so many rounds, 1 to %d                      (15)\n",
+		name, BENCH_ROUNDS_MAX);
+}
+
+static bool read_option(struct bench *b, int option)
+{
+	switch (option) {
+	case 'j':
+		b->json = true;
+		return true;
+	case 'q':
+		b->quick = true;
+		b->n_rounds = 2;
+		b->round_ms = 4;
+		return true;
+	case 'o':
+		if (b->n_only == BENCH_ONLY_MAX)
+			return false;
+		b->only[b->n_only++] = optarg;
+		return true;
+	case 'p':
+		b->only_pin = optarg;
+		return true;
+	case 'r':
+		b->n_rounds = (unsigned)strtoul(optarg, NULL, 10);
+		return b->n_rounds > 0 && b->n_rounds <= BENCH_ROUNDS_MAX;
+	default:
+		return false;
+	}
+}
+
 void bench_init(struct bench *b, const char *name, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
 		{ "quick", no_argument, NULL, 'q' },
+		{ "only", required_argument, NULL, 'o' },
+		{ "pin", required_argument, NULL, 'p' },
+		{ "rounds", required_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	*b = (struct bench){ .name = name, .n_rounds = 15, .round_ms = 40 };
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-		if (c == 'j') {
-			b->json = true;
-		} else if (c == 'q') {
-			b->quick = true;
-			b->n_rounds = 2;
-			b->round_ms = 4;
-		} else {
-			fprintf(c == 'h' ? stdout : stderr, "usage: %s [--json] [--quick]\n", name);
-			exit(c == 'h' ? EXIT_SUCCESS : 2);
+		if (c == 'h') {
+			usage(name, stdout);
+			exit(EXIT_SUCCESS);
+		}
+		if (!read_option(b, c)) {
+			usage(name, stderr);
+			exit(2);
 		}
 	}
 	find_cpus();
 	calibrate();
 }
 
+static bool is_wanted(const struct bench *b, const struct bench_cell *cell)
+{
+	bool wanted = b->n_only == 0;
+	for (unsigned i = 0; i < b->n_only; i++)
+		wanted = wanted || strcmp(b->only[i], cell->name) == 0;
+	return wanted &&
+	       (b->only_pin == NULL || strcmp(b->only_pin, bench_pin_name(cell->pin)) == 0);
+}
+
 void bench_add(struct bench *b, const struct bench_cell *cell)
 {
 	bool needs_two = cell->pin == BENCH_TWO || cell->pin == BENCH_PACED;
-	if ((needs_two && cpus[1] < 0) || b->n_cells == BENCH_CELLS_MAX)
+	if (!is_wanted(b, cell) || (needs_two && cpus[1] < 0) || b->n_cells == BENCH_CELLS_MAX)
 		return;
 	b->cells[b->n_cells++] = *cell;
 }

@@ -32,7 +32,7 @@ enum bench_pin {
 };
 
 enum { BENCH_ROUNDS_MAX = 64, BENCH_CELLS_MAX = 96, BENCH_RATIOS_MAX = 96 };
-enum { BENCH_FACTS_MAX = 16 };
+enum { BENCH_FACTS_MAX = 16, BENCH_ONLY_MAX = 8 };
 enum { BENCH_SAMPLES_MAX = 1 << 16 }; // of one round; then it ends early
 
 /* What a cell fills. */
@@ -83,6 +83,9 @@ struct bench_fact {
 struct bench {
 	const char *name;
 	bool json, quick;
+	const char *only[BENCH_ONLY_MAX]; // these cases alone; none: all
+	unsigned n_only;
+	const char *only_pin; // NULL: all
 	unsigned n_rounds;
 	double round_ms;
 	unsigned n_cells, n_ratios, n_facts;
@@ -91,11 +94,12 @@ struct bench {
 	struct bench_fact facts[BENCH_FACTS_MAX];
 };
 
-/* Read --json and --quick; exits with 2 on anything else. */
+/* Read the options that all benchmarks have; exits with 2 on anything else. */
 void bench_init(struct bench *b, const char *name, int argc, char **argv);
 /* For cells that are `busy`: fork their processes. */
 void bench_make_busy(void);
-/* The cell is copied; the pins that this machine has not (two CPUs) are left out. */
+/* The cell is copied; what this machine has not (two CPUs) and what was not asked for is left out.
+ */
 void bench_add(struct bench *b, const struct bench_cell *cell);
 /* The same under each of these pins. */
 void bench_add_pins(struct bench *b, struct bench_cell cell, const enum bench_pin *pins,
@@ -149,6 +153,7 @@ double bench_cpu_ns(pid_t pid);
 
 /* --- statistics --- */
 
+const char *bench_pin_name(enum bench_pin pin);
 double bench_median(const double *values, unsigned n);
 /* Of a cell's rounds. */
 double bench_value(const struct bench *b, const struct bench_cell *cell, enum bench_metric metric);

@@ -5,7 +5,11 @@
 
 #include <bench/measure.h>
 
-static const char *const pin_names[BENCH_PINS] = { "one", "two", "free", "paced" };
+const char *bench_pin_name(enum bench_pin pin)
+{
+	static const char *const names[BENCH_PINS] = { "one", "two", "free", "paced" };
+	return names[pin];
+}
 
 static const char *time_text(double ns, char *room, size_t size)
 {
@@ -34,7 +38,7 @@ static void print_rows(const struct bench *b)
 		char p50[32], p99[32];
 		if (!cell->measured)
 			continue;
-		printf("%-24s %-6s %12s %12s %14.0f", cell->name, pin_names[cell->pin],
+		printf("%-24s %-6s %12s %12s %14.0f", cell->name, bench_pin_name(cell->pin),
 		       time_text(bench_value(b, cell, BENCH_P50), p50, sizeof(p50)),
 		       time_text(bench_value(b, cell, BENCH_P99), p99, sizeof(p99)),
 		       1e9 / bench_value(b, cell, BENCH_TIME_PER_OP));
@@ -74,7 +78,7 @@ static void print_ratios(const struct bench *b)
 		if (!bench_ratio_spread(b, ratio, &spread))
 			continue;
 		printf("%-36s %-6s %10.4g %10.4g %10.4g", ratio_name(ratio, name, sizeof(name)),
-		       pin_names[ratio->pin_a], spread.median, spread.lo, spread.hi);
+		       bench_pin_name(ratio->pin_a), spread.median, spread.lo, spread.hi);
 		print_ratio_target(ratio, spread.median);
 		putchar('\n');
 	}
@@ -115,8 +119,8 @@ static void print_json(const struct bench *b)
 			continue;
 		printf("%s{\"case\":\"%s\",\"pin\":\"%s\",\"p50_ns\":%.1f,\"p99_ns\":%.1f,"
 		       "\"per_s\":%.1f}",
-		       comma, cell->name, pin_names[cell->pin], bench_value(b, cell, BENCH_P50),
-		       bench_value(b, cell, BENCH_P99),
+		       comma, cell->name, bench_pin_name(cell->pin),
+		       bench_value(b, cell, BENCH_P50), bench_value(b, cell, BENCH_P99),
 		       1e9 / bench_value(b, cell, BENCH_TIME_PER_OP));
 		comma = ",";
 	}
@@ -129,7 +133,7 @@ static void print_json(const struct bench *b)
 		if (!bench_ratio_spread(b, ratio, &spread))
 			continue;
 		printf("%s{\"name\":\"%s\",\"pin\":\"%s\",\"median\":%.5g,\"lo\":%.5g,\"hi\":%.5g}",
-		       comma, ratio_name(ratio, name, sizeof(name)), pin_names[ratio->pin_a],
+		       comma, ratio_name(ratio, name, sizeof(name)), bench_pin_name(ratio->pin_a),
 		       spread.median, spread.lo, spread.hi);
 		comma = ",";
 	}
