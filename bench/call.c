@@ -318,6 +318,8 @@ int main(int argc, char **argv)
 	rig_start(&rig, drivers, 2, NULL);
 	atexit(stop_rig);
 	for (size_t i = 0; i < sizeof(callers) / sizeof(callers[0]); i++) {
+		if (!bench_wants(&bench, callers[i]->name))
+			continue;
 		callers[i]->open(callers[i]);
 		add_steady(&bench, callers[i]);
 	}

@@ -187,6 +187,14 @@ void bench_init(struct bench *b, const char *name, int argc, char **argv)
 	calibrate();
 }
 
+bool bench_wants(const struct bench *b, const char *name)
+{
+	bool wanted = b->n_only == 0;
+	for (unsigned i = 0; i < b->n_only; i++)
+		wanted = wanted || strncmp(b->only[i], name, strlen(name)) == 0;
+	return wanted;
+}
+
 static bool is_wanted(const struct bench *b, const struct bench_cell *cell)
 {
 	bool wanted = b->n_only == 0;

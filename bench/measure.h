@@ -98,6 +98,8 @@ struct bench {
 void bench_init(struct bench *b, const char *name, int argc, char **argv);
 /* For cells that are `busy`: fork their processes. */
 void bench_make_busy(void);
+/* Is any case wanted whose name begins like this? */
+bool bench_wants(const struct bench *b, const char *name);
 /* The cell is copied; what this machine has not (two CPUs) and what was not asked for is left out.
  */
 void bench_add(struct bench *b, const struct bench_cell *cell);
