@@ -13,9 +13,8 @@
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
+#include <bench/caller_grpc.grpc.pb.h>
 #include <bench/server.h>
-
-#include "caller_grpc.grpc.pb.h"
 
 namespace
 {

@@ -4,6 +4,9 @@
  *
  *	opendext  dextd begins to start the driver → its Start returned and an application has
  *	          heard of its service: process, sandbox, filter, library, registration
+ *	opendext-plug  a virtual USB device appears → the same of its driver. As dextd does not
+ *	          speak to devices itself, there is a process before the driver's that asks this
+ *	          one who it is
  *	restart   SIGKILL of the driver → the next successful call of an application, which hears
  *	          of the new service, opens it, and calls
  *	spawn     posix_spawn of a program that does nothing → its first byte
@@ -19,6 +22,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,21 +85,28 @@ static bool wait_for_coming(struct watch *watch)
 	return true;
 }
 
-static bool watch_open(struct watch *watch)
+static bool watch_open(struct watch *watch, const char *class_name)
 {
 	watch->port = IONotificationPortCreate(kIOMainPortDefault);
 	if (watch->port == NULL ||
 	    IOServiceAddMatchingNotification(watch->port, kIOMatchedNotification,
-					     IOServiceMatching("Echo"), on_coming, watch,
+					     IOServiceMatching(class_name), on_coming, watch,
 					     &watch->comes) != kIOReturnSuccess ||
 	    IOServiceAddMatchingNotification(watch->port, kIOTerminatedNotification,
-					     IOServiceMatching("Echo"), on_going, watch,
+					     IOServiceMatching(class_name), on_going, watch,
 					     &watch->goes) != kIOReturnSuccess)
 		return false;
 	on_coming(watch, watch->comes);
 	on_going(watch, watch->goes);
-	return wait_for_coming(watch) &&
-	       IORegistryEntryGetRegistryEntryID(watch->service, &watch->entry) == kIOReturnSuccess;
+	return true;
+}
+
+static bool wait_for_going(struct watch *watch)
+{
+	while (watch->went == 0)
+		if (!listen(watch))
+			return false;
+	return true;
 }
 
 static bool ask_for_restart(struct watch *watch)
@@ -110,11 +121,8 @@ static bool ask_for_restart(struct watch *watch)
 /* How long one start took, in ticks; 0: it cannot be told, for both ends came at once. */
 static bool start_once(struct watch *watch, uint64_t *ticks)
 {
-	if (!ask_for_restart(watch))
+	if (!ask_for_restart(watch) || !wait_for_going(watch))
 		return false;
-	while (watch->went == 0)
-		if (!listen(watch))
-			return false;
 	bool at_once = watch->came != 0;
 	if (!wait_for_coming(watch))
 		return false;
@@ -161,6 +169,66 @@ static bool kill_driver(void *context, struct bench_round *round)
 			return false;
 		bench_took(round, bench_ticks() - begin);
 		if (!start_once(watch, &ticks))
+			return false;
+	} while (bench_ticks() < round->end);
+	return true;
+}
+
+/* --- a device --- */
+
+static struct {
+	char folder[64];         // empty: there is none
+	char here[96], away[96]; // where the device's socket is while it is plugged in, and not
+	char option[128];        // dextd's
+	pid_t process;
+} device;
+
+static void remove_device(void)
+{
+	if (device.process > 0) {
+		kill(device.process, SIGTERM);
+		waitpid(device.process, NULL, 0);
+	}
+	unlink(device.away);
+	unlink(device.here);
+	rmdir(device.folder);
+}
+
+/* A virtual device that listens where dextd does not look. */
+static bool make_device(void)
+{
+	int fds[2];
+	char byte;
+	strcpy(device.folder, "/tmp/dext-bench.XXXXXX");
+	if (mkdtemp(device.folder) == NULL || pipe2(fds, O_CLOEXEC) < 0)
+		return false;
+	snprintf(device.here, sizeof(device.here), "%s/device", device.folder);
+	snprintf(device.away, sizeof(device.away), "%s/away", device.folder);
+	snprintf(device.option, sizeof(device.option), "usbredir:%s", device.here);
+	device.process = fork();
+	if (device.process == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		dup2(fds[1], STDOUT_FILENO);
+		execl(BENCH_USB_BULK, "dext-usb-bulk", "--socket", device.away, (char *)NULL);
+		_exit(127);
+	}
+	atexit(remove_device);
+	close(fds[1]);
+	bool ok = read(fds[0], &byte, 1) == 1; // it says that it listens
+	close(fds[0]);
+	return ok;
+}
+
+static bool plug(void *context, struct bench_round *round)
+{
+	struct watch *watch = context;
+	do {
+		watch->came = watch->went = 0;
+		uint64_t begin = bench_ticks();
+		if (rename(device.away, device.here) < 0 || !wait_for_coming(watch))
+			return false;
+		bench_took(round, watch->came - begin);
+		if (rename(device.here, device.away) < 0 || !wait_for_going(watch))
 			return false;
 	} while (bench_ticks() < round->end);
 	return true;
@@ -226,20 +294,28 @@ static void add_ratio(const char *a, const char *b)
 
 int main(int argc, char **argv)
 {
-	static const char *const drivers[] = { "echo" };
+	static const char *const drivers[] = { "echo", BENCH_USB_READER };
 	static const char *const bare[] = { BENCH_LAUNCHED, NULL };
 	static const char *const bwrap[] = { "bwrap", "--unshare-all", "--ro-bind", "/",
 					     "/",     BENCH_LAUNCHED,  NULL };
-	struct watch watch = { 0 };
+	const char *const options[] = { "--virtual", device.option, NULL };
+	struct watch watch = { 0 }, usb_watch = { 0 };
 
 	bench_init(&bench, "launch", argc, argv);
-	rig_start(&rig, drivers, 1, NULL);
+	if (!make_device()) {
+		fprintf(stderr, "launch: no virtual device\n");
+		return EXIT_FAILURE;
+	}
+	rig_start(&rig, drivers, 2, options);
 	atexit(stop_rig);
-	if (!watch_open(&watch)) {
+	if (!watch_open(&watch, "Echo") || !wait_for_coming(&watch) ||
+	    IORegistryEntryGetRegistryEntryID(watch.service, &watch.entry) != kIOReturnSuccess ||
+	    !watch_open(&usb_watch, "UsbReader")) {
 		fprintf(stderr, "launch: no driver: %s\n", dext_last_reason());
 		return EXIT_FAILURE;
 	}
 	add("opendext", start_driver, &watch);
+	add("opendext-plug", plug, &usb_watch);
 	add("restart", kill_driver, &watch);
 	add("spawn", spawn, bare);
 	if (spawn_once(bwrap))
@@ -248,6 +324,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "launch: bwrap does not run here: its case is left out\n");
 	add_ratio("opendext", "spawn");
 	add_ratio("opendext", "bwrap");
+	add_ratio("opendext-plug", "spawn");
 	add_ratio("restart", "spawn");
 	bench_limit(&bench, "opendext", 2e6);
 	bench_limit(&bench, "restart", 10e6);

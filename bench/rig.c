@@ -60,6 +60,11 @@ static void make_bundle(const struct rig *rig, const char *name)
 	bool unfiltered = strncmp(name, "unfiltered", strlen("unfiltered")) == 0;
 	const char *program = unfiltered ? BENCH_UNFILTERED : BENCH_ECHO;
 	char path[256], plist[4096] = "";
+	if (strchr(name, '/') != NULL) {
+		snprintf(path, sizeof(path), "%s/bundles", rig->folder);
+		run("cp", "-rp", name, path);
+		return;
+	}
 	snprintf(path, sizeof(path), "%s/bundles/%s.dext", rig->folder, name);
 	if (mkdir(path, 0755) < 0)
 		die(path, strerror(errno));

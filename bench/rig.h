@@ -16,7 +16,8 @@ struct rig {
 };
 
 /* Starts dextd with a bundle of each name; "unfiltered…" is the driver that runs without the system
- * call filter. Sets OPENDEXT_SOCKET. `options`: further arguments of dextd, ended by NULL; or NULL.
+ * call filter, and a name with a slash is a bundle that is there already. Sets OPENDEXT_SOCKET.
+ * `options`: further arguments of dextd, ended by NULL; or NULL.
  */
 void rig_start(struct rig *rig, const char *const *names, unsigned n_names,
 	       const char *const *options);
