@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include <DriverKit/IOTypes.h>
+#include <wire/waiting.h>
 
 #define RING_MAGIC     0x47525844U // "DXRG"
 #define RING_MAJOR     1U
@@ -81,8 +82,8 @@ struct ring_socket_message {
 
 /* dextd. A sealed memfd; returned. */
 int ring_create(int *memory_fd);
-/* End every call in flight with `status` and `reason`, refuse new ones, wake all who wait. -EBADMSG:
- * this is no memory that ring_create made. */
+/* End every call in flight with `status` and `reason`, refuse new ones, wake all who wait.
+ * -EBADMSG: this is no memory that ring_create made. */
 int ring_abort(int memory_fd, IOReturn status, const char *reason);
 
 /* --- the dext's side: one thread at a time, but for ring_server_reply, which any may call --- */
@@ -91,6 +92,10 @@ int ring_server_open(struct ring_server **out, int memory_fd); // fd borrowed; -
 struct ring_server *ring_server_close(struct ring_server *s);  // returns NULL
 /* 1: `request` is the next call. 0: none waits. -EBADMSG. */
 int ring_server_next(struct ring_server *s, struct ring_request *request);
+/* When none waits, and before ring_server_sleep: look for the next call as long as that pays, or
+ * until `stop` (which may be NULL) says that something else waits for this thread; it is asked
+ * about once in a microsecond. True: there may be a call. False: sleep. */
+bool ring_server_linger(struct ring_server *s, bool (*stop)(void *context), void *context);
 /* Before sleeping: true when nothing waits and the flag is set, so that a caller rings the
  * doorbell. */
 bool ring_server_sleep(struct ring_server *s);
@@ -108,6 +113,8 @@ struct ring_client *ring_client_close(struct ring_client *c);
 /* While a call waits, run `look` twice a second: it may find that the peer is gone, and ring_abort.
  */
 void ring_client_set_look(struct ring_client *c, void (*look)(void *context), void *context);
+/* How both sides wait for each other from now on. */
+void ring_client_set_waiting(struct ring_client *c, enum waiting_policy policy);
 /* Submit and wait for the reply, at most timeout_ms; request->sequence is set. 0: `reply` is valid:
  * the dext's, or, when the ring was aborted meanwhile, the abort's status and reason. -ETIMEDOUT:
  * the slot stays the call's until its reply comes. -ECONNRESET: the connection had ended before,
