@@ -529,6 +529,45 @@ START_TEST(a_refused_call_never_calls_back)
 }
 END_TEST
 
+START_TEST(a_call_that_ends_with_its_connection_never_calls_back)
+{
+	pthread_t thread;
+	struct heard heard = { 0 };
+	open_all();
+	ck_assert(ring_server_sleep(fake.ring));
+	pthread_create(&thread, NULL, close_soon, NULL);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &heard), kIOReturnAborted);
+	pthread_join(thread, NULL);
+	while (port_is_readable())
+		dext_notification_port_dispatch(port);
+	ck_assert_uint_eq(heard.n, 0);
+	connection = IO_OBJECT_NULL;
+	close_all();
+}
+END_TEST
+
+static bool call_back_and_refuse(struct fake *from, const struct ring_request *request,
+				 struct ring_reply *reply)
+{
+	refuse_async(from, request, reply);
+	dext_notification_port_dispatch(port); // as another thread of the application would
+	return true;
+}
+
+START_TEST(a_call_that_called_back_passes_for_accepted)
+{
+	struct fake_driver driver;
+	struct heard heard = { 0 };
+	open_all();
+	fake_driver_start(&driver, &fake, call_back_and_refuse);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &heard), kIOReturnSuccess);
+	ck_assert_uint_eq(heard.n, 1);
+	fake_driver_stop(&driver);
+	close_all();
+	ck_assert_uint_eq(heard.n, 1);
+}
+END_TEST
+
 /* How the driver ends, and whether what it had completed still arrives. */
 static void end_with(void (*end)(void))
 {
@@ -949,7 +988,8 @@ UNIT_TESTS("client", without_dextd_there_is_a_reason, a_dextd_that_hangs_up_is_a
 	   a_reply_larger_than_asked_for_ends_the_connection,
 	   closing_ends_the_calls_of_other_threads, a_caller_finds_its_driver_gone_by_itself,
 	   a_completion_finds_its_callback, a_call_may_complete_more_than_once,
-	   a_refused_call_never_calls_back, what_a_driver_owes_completes_when_it_dies,
+	   a_refused_call_never_calls_back, a_call_that_ends_with_its_connection_never_calls_back,
+	   a_call_that_called_back_passes_for_accepted, what_a_driver_owes_completes_when_it_dies,
 	   what_a_driver_owes_completes_when_it_sends_garbage,
 	   what_a_driver_owes_completes_when_it_is_closed, a_callback_may_destroy_its_port,
 	   two_ports_share_a_connection, a_type_is_one_mapping,
