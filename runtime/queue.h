@@ -4,7 +4,7 @@
 /*
  * Work, as families and backends use it: queues, descriptors in the event loop, timers, waiting.
  *
- * A worker thread runs the event loop; a thread that must block hands the loop to another first
+ * A worker's thread runs its event loop; a thread that must block hands the loop to another first
  * (worker_wait), so a driver that waits in one queue never stops the others. IODispatchQueue is
  * the public face of struct queue_item and of the functions here.
  */
@@ -40,6 +40,11 @@ struct fd_source;
  * fd is borrowed and must outlive the source. */
 int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQueue *queue,
 		   void (*fn)(void *context, uint32_t ready), void *context);
+/* The same, watched by the worker of that number, modulo their limit, which is started for it if
+ * need be: it runs the queue itself if it finds it idle. fd_source_open: the first worker. */
+int fd_source_open_on(struct fd_source **out, unsigned worker, int fd, uint32_t events,
+		      IODispatchQueue *queue, void (*fn)(void *context, uint32_t ready),
+		      void *context);
 /* On its queue. 0 pauses the source: not even a hang-up is reported. */
 int fd_source_set_events(struct fd_source *source, uint32_t events);
 /* fn never runs after. Meant for its queue; off it, waits until fn has returned. */
