@@ -223,51 +223,52 @@ END_TEST
 
 /* --- idle --- */
 
-static long count_sleeps(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_nvcsw;
-}
-
 struct idle {
+	struct bell bells[WORKERS_MAX];
 	struct timer_source *timer;
-	long sleeps;
-	bool begun;
+	long sleeps[WORKERS_MAX]; // of the worker's thread: at its first ring, then between both
+	_Atomic unsigned left;    // to be heard again
 };
 
-/* First when all have had time to start, then after a while of nothing. */
-static void on_timer(void *context)
-{
-	struct idle *idle = context;
+static struct idle idle;
 
-	if (idle->begun) {
-		idle->sleeps = count_sleeps() - idle->sleeps;
+static void count_sleeps(struct bell *bell)
+{
+	struct rusage usage;
+	long *sleeps = &idle.sleeps[bell - idle.bells];
+
+	getrusage(RUSAGE_THREAD, &usage);
+	*sleeps = usage.ru_nvcsw - *sleeps;
+	if (bell->calls == 2 && --idle.left == 0)
 		worker_stop();
-		return;
-	}
-	idle->begun = true;
-	idle->sleeps = count_sleeps();
-	ck_assert_int_eq(timer_source_set(idle->timer, clock_deadline_ns(200)), 0);
+}
+
+static void ring_all(void *unused)
+{
+	(void)unused;
+	for (unsigned i = 0; i < worker_limit(); i++)
+		ring(&idle.bells[i]);
 }
 
 START_TEST(idle_workers_do_not_wake)
 {
-	struct bell bells[WORKERS_MAX] = { 0 };
-	struct idle idle = { 0 };
 	IODispatchQueue *queue = new_queue("timer");
 
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
-		bell_open(&bells[i], i, NULL);
-	ck_assert_int_eq(timer_source_open(&idle.timer, queue, on_timer, &idle), 0);
-	ck_assert_int_eq(timer_source_set(idle.timer, clock_deadline_ns(100)), 0);
+	idle.left = worker_limit();
+	for (unsigned i = 0; i < worker_limit(); i++) {
+		idle.bells[i].then = count_sleeps;
+		bell_open(&idle.bells[i], i, NULL);
+	}
+	ring_all(NULL);
+	ck_assert_int_eq(timer_source_open(&idle.timer, queue, ring_all, NULL), 0);
+	ck_assert_int_eq(timer_source_set(idle.timer, clock_deadline_ns(200)), 0);
 	ck_assert_int_eq(worker_run(), 0);
-	ck_assert_int_le(idle.sleeps, 2); // the first worker's, for the second timer
+	for (unsigned i = 0; i < worker_limit(); i++) {
+		ck_assert_int_le(idle.sleeps[i], 2);
+		bell_close(&idle.bells[i]);
+	}
 	timer_source_close(idle.timer);
 	OSObjectRelease(queue);
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
-		bell_close(&bells[i]);
 }
 END_TEST
 
