@@ -17,6 +17,7 @@
 
 #include <base/cleanup.h>
 #include <base/clock.h>
+#include <base/lock.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <client/directory.h>
@@ -133,12 +134,7 @@ static void settle(void)
 
 static kern_return_t lock_in_time(void)
 {
-	uint64_t deadline = clock_deadline_ns(dext_call_timeout_get());
-	struct timespec until = {
-		.tv_sec = (time_t)(deadline / 1000000000U),
-		.tv_nsec = (long)(deadline % 1000000000U),
-	};
-	if (pthread_mutex_clocklock(&lock, CLOCK_MONOTONIC, &until) != 0)
+	if (lock_until(&lock, clock_deadline_ns(dext_call_timeout_get())) < 0)
 		return refuse(kIOReturnTimeout,
 			      "another thread's call to dextd did not come back in time");
 	return kIOReturnSuccess;

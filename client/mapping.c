@@ -21,6 +21,7 @@
 #include <base/cleanup.h>
 #include <base/clock.h>
 #include <base/fault.h>
+#include <base/lock.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <client/connection.h>
@@ -216,12 +217,7 @@ static struct mapping *find(struct connection *c, uint32_t type)
 
 static kern_return_t lock_maps(struct connection *c)
 {
-	uint64_t deadline = clock_deadline_ns(dext_call_timeout_get());
-	struct timespec until = {
-		.tv_sec = (time_t)(deadline / 1000000000U),
-		.tv_nsec = (long)(deadline % 1000000000U),
-	};
-	if (pthread_mutex_clocklock(&c->map_lock, CLOCK_MONOTONIC, &until) != 0)
+	if (lock_until(&c->map_lock, clock_deadline_ns(dext_call_timeout_get())) < 0)
 		return refuse(kIOReturnTimeout,
 			      "another thread's map or unmap did not come back in time");
 	return kIOReturnSuccess;
