@@ -16,6 +16,7 @@
 #include <base/unit_test.h>
 #include <client/fake.h>
 #include <opendext/client.h>
+#include <wire/ring_layout.h>
 
 static struct fake fake;
 static IONotificationPortRef port;
@@ -291,6 +292,38 @@ static void *call_often(void *context)
 	}
 	return NULL;
 }
+
+START_TEST(latency_is_a_property_of_the_connection)
+{
+	struct ring_view view;
+	open_all();
+	ck_assert_int_eq(ring_view_init(&view, fake.memory_fd), 0);
+	ck_assert_uint_eq(view.header->waiting, WAITING_BALANCED);
+	ck_assert_int_eq(dext_connect_set_latency(connection, DEXT_LATENCY_BUSY_POLL),
+			 kIOReturnSuccess);
+	ck_assert_str_eq(dext_last_reason(), "");
+	ck_assert_uint_eq(view.header->waiting, WAITING_BUSY_POLL);
+	ck_assert_uint_eq(atomic_load(&fake.awake), 1);
+	ck_assert_int_eq(dext_connect_set_latency(connection, DEXT_LATENCY_POWER_SAVER),
+			 kIOReturnSuccess);
+	ck_assert_uint_eq(view.header->waiting, WAITING_POWER_SAVER);
+	ck_assert_uint_eq(atomic_load(&fake.awake), 0);
+
+	fake.no_awake = true;
+	ck_assert_int_eq(dext_connect_set_latency(connection, DEXT_LATENCY_BUSY_POLL),
+			 kIOReturnSuccess);
+	assert_reason("let them sleep");
+	ck_assert_uint_eq(view.header->waiting, WAITING_BUSY_POLL);
+	ck_assert_int_eq(dext_connect_set_latency(connection, (enum dext_latency)3),
+			 kIOReturnBadArgument);
+	assert_reason("number 3");
+	ck_assert_int_eq(dext_connect_set_latency(service, DEXT_LATENCY_BALANCED),
+			 kIOReturnBadArgument);
+	ck_assert_uint_eq(view.header->waiting, WAITING_BUSY_POLL);
+	ring_view_deinit(&view);
+	close_all();
+}
+END_TEST
 
 START_TEST(threads_call_at_once)
 {
@@ -984,8 +1017,8 @@ END_TEST
 UNIT_TESTS("client", without_dextd_there_is_a_reason, a_dextd_that_hangs_up_is_asked_again,
 	   a_silent_dextd_costs_the_time_limit, a_time_limit_has_limits, entries_must_be_numbers,
 	   a_bad_gift_is_no_connection, a_released_number_is_refused,
-	   arguments_over_a_limit_are_named, threads_call_at_once,
-	   a_reply_larger_than_asked_for_ends_the_connection,
+	   arguments_over_a_limit_are_named, latency_is_a_property_of_the_connection,
+	   threads_call_at_once, a_reply_larger_than_asked_for_ends_the_connection,
 	   closing_ends_the_calls_of_other_threads, a_caller_finds_its_driver_gone_by_itself,
 	   a_completion_finds_its_callback, a_call_may_complete_more_than_once,
 	   a_refused_call_never_calls_back, a_call_that_ends_with_its_connection_never_calls_back,

@@ -205,6 +205,33 @@ kern_return_t IOServiceClose(io_connect_t connect)
 	return handle_release(connect);
 }
 
+/* --- latency --- */
+
+_Static_assert((int)DEXT_LATENCY_BALANCED == (int)WAITING_BALANCED &&
+		       (int)DEXT_LATENCY_BUSY_POLL == (int)WAITING_BUSY_POLL &&
+		       (int)DEXT_LATENCY_POWER_SAVER == (int)WAITING_POWER_SAVER,
+	       "the public names are the ring's");
+
+kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency latency)
+{
+	reason_clear();
+	if ((unsigned)latency >= WAITING_POLICIES)
+		return refuse(kIOReturnBadArgument, "no latency has the number %d", (int)latency);
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	ring_client_set_waiting(c->ring, (enum waiting_policy)latency);
+	struct DextDirectory_KeepAwake_Msg msg = { .connection = c->id };
+	if (latency == DEXT_LATENCY_BUSY_POLL) {
+		msg.keep = 1;
+		directory_call(&DextDirectory_KeepAwake_Shape, &msg);
+	} else {
+		directory_tell(&DextDirectory_KeepAwake_Shape, &msg);
+	}
+	connection_unref(c);
+	return kIOReturnSuccess;
+}
+
 /* --- the socket --- */
 
 static void keep_descriptor(struct connection *c, uint64_t sequence, int fd)

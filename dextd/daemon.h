@@ -33,6 +33,8 @@ struct daemon {
 	struct device_pci_monitor *pci; // owned; NULL: virtual devices only
 	struct loop_fd listener;
 	int listen_fd;
+	int awake_fd;         // owned; -1: nobody holds it
+	unsigned n_awake;     // connections that do (awake.h)
 	uint32_t dext_layers; // layers that every dext so far reported of itself
 	bool dexts_reported;  // at least one did
 	bool stopping;
