@@ -22,6 +22,7 @@
 #include <runtime/loop.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -240,6 +241,21 @@ static const struct timespec *poll_limit(const struct loop *loop, struct timespe
 	room->tv_sec = (time_t)(left / NS_PER_S);
 	room->tv_nsec = (long)(left % NS_PER_S);
 	return room;
+}
+
+bool loop_is_wanted(struct loop *loop)
+{
+	struct pollfd events = { .fd = loop->epoll_fd, .events = POLLIN };
+	const struct timespec at_once = { 0 };
+
+	loop_lock(loop);
+	bool wanted = loop->stopping || !list_empty(&loop->ready);
+	if (!wanted && !list_empty(&loop->alarms)) {
+		const struct alarm *first = container_of(loop->alarms.next, struct alarm, link);
+		wanted = first->deadline_ns <= clock_now_ns();
+	}
+	loop_unlock(loop);
+	return wanted || ppoll(&events, 1, &at_once, NULL) > 0;
 }
 
 /* What destroying set off, or another thread scheduled meanwhile, is looked at again after

@@ -39,5 +39,7 @@ void loop_poll(struct loop *loop);
 void loop_take_turn(struct loop *loop);
 /* Locked. */
 void loop_wake(struct loop *loop);
+/* Is anything there to be run, or to become so by polling? */
+bool loop_is_wanted(struct loop *loop);
 /* Locked; unlocks meanwhile. */
 void loop_destroy_retired(struct loop *loop);

@@ -38,7 +38,7 @@
 enum {
 	THREADS_MAX = 64, // of one loop
 	SPARES_MAX = 2,
-	TURNS_PER_POLL = 16, // busy queues keep others' events waiting no longer than this
+	TURNS_PER_POLL = 4, // busy queues keep others' events waiting no longer than this
 	STACK_BYTES = 1 << 20,
 };
 
@@ -269,6 +269,11 @@ static int join_all(void)
 		loop_unlock(&loops[i]);
 	}
 	return ret;
+}
+
+bool worker_is_wanted(void)
+{
+	return self_thread.loop != NULL && loop_is_wanted(self_thread.loop);
 }
 
 int worker_run(void)

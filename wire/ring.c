@@ -34,6 +34,10 @@
  * the store of its pair later, and whoever stores before that need not ring or wake. Where a side
  * runs and which policy it wishes are hints: nothing here depends on them but time.
  *
+ * Which doorbell a caller rings is a matter of placement alone. All of them lead to the one queue
+ * that takes this ring's calls, and the flag says whether that is idle; so whichever was rung, the
+ * ring is looked at. A further worker's doorbell is announced after it is watched.
+ *
  * Entries may be published out of order. The dext then finds the next one missing and sleeps again;
  * the missing one's publisher finds the flag set and rings. A caller sleeps on the state word
  * itself: it goes from POSTED to AWAITED before, so whoever ends the call sees that there is

@@ -27,8 +27,8 @@ enum { SLOT_WORDS = RING_COUNT_MAX / 64 };
 
 struct ring_client {
 	struct ring_view view;
-	int doorbell_fd;             // borrowed
-	void (*look)(void *context); // may be NULL
+	_Atomic int doorbells[RING_DOORBELLS]; // borrowed; by worker; -1: not had
+	void (*look)(void *context);           // may be NULL
 	void *look_context;
 
 	_Atomic uint64_t tail;                // the next submission
@@ -54,7 +54,9 @@ int ring_client_open(struct ring_client **out, int memory_fd, int doorbell_fd)
 		free(c);
 		return ret;
 	}
-	c->doorbell_fd = doorbell_fd;
+	atomic_init(&c->doorbells[0], doorbell_fd);
+	for (uint32_t i = 1; i < RING_DOORBELLS; i++)
+		atomic_init(&c->doorbells[i], -1);
 	waiting_init(&c->waiting, WAITING_CALLER);
 	for (uint32_t i = 0; i < c->view.n_slots; i++)
 		atomic_fetch_or(&c->free[i / 64], UINT64_C(1) << (i % 64));
@@ -208,6 +210,26 @@ static void write_request(struct ring_client *c, uint32_t index, const struct ri
 		   request->structure, request->structure_size);
 }
 
+void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd)
+{
+	atomic_store(&c->doorbells[worker], doorbell_fd);
+}
+
+/* The doorbell of this CPU's worker; the first one's as long as there is no such. */
+static int choose_doorbell(struct ring_client *c)
+{
+	uint32_t workers = load(&c->view.header->workers);
+	uint32_t here = waiting_here();
+	if (workers < 2 || workers > RING_DOORBELLS || here == 0)
+		return atomic_load(&c->doorbells[0]);
+	uint32_t worker = (here - 1) % workers;
+	bool was_sent = (load(&c->view.header->doorbells) >> worker & 1) != 0;
+	if (was_sent && atomic_load(&c->doorbells[worker]) < 0 && c->look != NULL)
+		c->look(c->look_context);
+	int fd = atomic_load(&c->doorbells[worker]);
+	return fd >= 0 ? fd : atomic_load(&c->doorbells[0]);
+}
+
 /* A full doorbell has been rung already. */
 static void ring_doorbell(struct ring_client *c)
 {
@@ -216,9 +238,10 @@ static void ring_doorbell(struct ring_client *c)
 		return;
 	if (atomic_exchange(&c->view.header->server_sleeps, 0) == 0)
 		return;
+	int doorbell_fd = choose_doorbell(c);
 	ssize_t written;
 	do
-		written = write(c->doorbell_fd, &one, sizeof(one));
+		written = write(doorbell_fd, &one, sizeof(one));
 	while (written < 0 && errno == EINTR);
 }
 

@@ -43,6 +43,8 @@ struct ring_header {
 	_Alignas(64) _Atomic uint32_t server_sleeps; // set by the dext, cleared by who rings
 	_Atomic uint32_t server_cpu; // where the dext last took a call, as waiting_here
 	_Atomic uint32_t waiting;    // enum waiting_policy: what the application wishes
+	_Atomic uint32_t workers;    // of the dext: a hint for choosing a doorbell; 0: one
+	_Atomic uint32_t doorbells;  // bit: this worker's was sent
 
 	/* Line: where a successor of the dext goes on. */
 	_Alignas(64) _Atomic uint64_t taken; // submissions the dext has taken

@@ -16,6 +16,7 @@ struct ring_server {
 	uint32_t cpu;          // what the header's server_cpu was set to; of the thread that takes
 	_Atomic uint32_t caller_cpu; // of the last call
 	struct waiting waiting;      // of the thread that takes
+	uint32_t workers;
 
 	pthread_mutex_t event_lock;
 	uint64_t event_tail; // event_lock
@@ -168,6 +169,24 @@ bool ring_server_sleep(struct ring_server *s)
 		return true;
 	atomic_store(&s->view.header->server_sleeps, 0);
 	return false;
+}
+
+void ring_server_set_workers(struct ring_server *s, uint32_t n)
+{
+	s->workers = n < RING_DOORBELLS ? n : RING_DOORBELLS;
+	atomic_store_explicit(&s->view.header->doorbells, 1, memory_order_relaxed);
+	atomic_store_explicit(&s->view.header->workers, s->workers, memory_order_relaxed);
+}
+
+void ring_server_announce_doorbell(struct ring_server *s, uint32_t worker)
+{
+	atomic_fetch_or(&s->view.header->doorbells, 1U << worker);
+}
+
+uint32_t ring_server_caller_worker(const struct ring_server *s)
+{
+	uint32_t cpu = load(&s->caller_cpu);
+	return cpu != 0 && s->workers > 1 ? (cpu - 1) % s->workers : 0;
 }
 
 static void write_values(struct ring_server *s, uint32_t index, const struct ring_reply *reply)
