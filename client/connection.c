@@ -115,6 +115,7 @@ static void connection_close(struct object *object)
 static void connection_free(struct object *object)
 {
 	struct connection *c = connection_of(object);
+	connection_unmap_all(c); // what a map has made since the close
 	connection_drop_descriptors(c);
 	c->ring = ring_client_close(c->ring);
 	close_fdp(&c->memory_fd);
@@ -122,7 +123,7 @@ static void connection_free(struct object *object)
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		close_fdp(&c->doorbell_fds[i]);
 	pthread_mutex_destroy(&c->lock);
-	pthread_mutex_destroy(&c->map_lock);
+	turn_deinit(&c->maps);
 	free(c->calls);
 	free(c);
 }
@@ -153,7 +154,7 @@ static int connection_new(struct connection **out, const struct DextDirectory_Op
 	}
 	object_init(&c->object, OBJECT_CONNECTION, connection_close, connection_free);
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_mutex_init(&c->map_lock, NULL);
+	turn_init(&c->maps);
 	list_init(&c->answered);
 	list_init(&c->mappings);
 	c->id = msg->connection;

@@ -5,13 +5,14 @@
  * An open user client: its ring, its socket, the asynchronous calls that the driver still owes, and
  * what is mapped. The calls themselves need no lock here.
  *
- * Locks: map_lock before lock before a port's.
+ * Locks: the turn at `maps` before `lock` before a port's.
  */
 
 #include <pthread.h>
 
 #include <base/list.h>
 #include <client/handle.h>
+#include <client/turn.h>
 #include <wire/ring.h>
 
 struct IONotificationPort;
@@ -41,9 +42,9 @@ struct connection {
 	struct IONotificationPort **ports; // references: who listens
 	uint32_t n_ports;
 
-	pthread_mutex_t map_lock; // one map or unmap at a time; guards what follows
-	bool unmapped;            // closed: nothing may be mapped any more
-	struct list mappings;     // of struct mapping
+	struct turn maps;     // one map or unmap at a time; guards what follows
+	bool unmapped;        // closed: nothing may be mapped any more
+	struct list mappings; // of struct mapping
 };
 
 static inline struct connection *connection_ref(struct connection *c)
@@ -80,5 +81,5 @@ kern_return_t connection_add_port(struct connection *c, struct IONotificationPor
 /* The port is destroyed. */
 void connection_forget_port(struct connection *c, struct IONotificationPort *port);
 
-/* mapping.c: the connection is closed. */
+/* mapping.c: the connection is closed. A map that does not end in time is left to the next call. */
 void connection_unmap_all(struct connection *c);

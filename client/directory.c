@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The channel is opened, used and closed under one lock. A hang-up is only noted while a channel
- * function runs, and acted on when it has returned.
+ * The channel is opened, used and closed by who has the turn. A hang-up is only noted while a
+ * channel function runs, and acted on when it has returned.
  */
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,20 +15,19 @@
 #include <sys/un.h>
 
 #include <base/cleanup.h>
-#include <base/clock.h>
-#include <base/lock.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <client/directory.h>
 #include <client/notification.h>
+#include <client/turn.h>
 #include <opendext/client.h>
 #include <wire/channel.h>
 
 #define DEFAULT_PATH "/run/opendext/socket"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct channel *channel; // lock; NULL: not connected
-static bool hung_up;            // lock
+static struct turn turn = TURN_INITIALIZER;
+static struct channel *channel; // turn; NULL: not connected
+static bool hung_up;            // turn
 static const char *given_path;
 static _Atomic uint64_t epoch = 1;
 
@@ -107,7 +105,7 @@ static kern_return_t connect_to(const char *path, int *out)
 	return kIOReturnSuccess;
 }
 
-/* With the lock held. */
+/* With the turn taken. */
 static kern_return_t connect_channel(void)
 {
 	int fd = -1;
@@ -122,7 +120,7 @@ static kern_return_t connect_channel(void)
 	return kIOReturnSuccess;
 }
 
-/* With the lock held, after every use. */
+/* With the turn taken, after every use. */
 static void settle(void)
 {
 	if (!hung_up)
@@ -130,14 +128,6 @@ static void settle(void)
 	hung_up = false;
 	channel = channel_close(channel);
 	atomic_fetch_add(&epoch, 1);
-}
-
-static kern_return_t lock_in_time(void)
-{
-	if (lock_until(&lock, clock_deadline_ns(dext_call_timeout_get())) < 0)
-		return refuse(kIOReturnTimeout,
-			      "another thread's call to dextd did not come back in time");
-	return kIOReturnSuccess;
 }
 
 static kern_return_t call(const struct OSMethodShape *shape, void *msg)
@@ -164,11 +154,11 @@ static kern_return_t call(const struct OSMethodShape *shape, void *msg)
 
 kern_return_t directory_call(const struct OSMethodShape *shape, void *msg)
 {
-	kern_return_t status = lock_in_time();
+	kern_return_t status = turn_take(&turn, "call to dextd");
 	if (status != kIOReturnSuccess)
 		return status;
 	status = call(shape, msg);
-	pthread_mutex_unlock(&lock);
+	turn_give(&turn);
 	return status;
 }
 
@@ -183,26 +173,26 @@ void directory_tell(const struct OSMethodShape *shape, void *msg)
 
 void directory_dispatch(void)
 {
-	if (pthread_mutex_trylock(&lock) != 0)
+	if (!turn_try(&turn))
 		return;
 	if (channel != NULL) {
 		channel_dispatch(channel);
 		settle();
 	}
-	pthread_mutex_unlock(&lock);
+	turn_give(&turn);
 }
 
 kern_return_t directory_attach(int epoll_fd, uint64_t id)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = id };
-	kern_return_t status = lock_in_time();
+	kern_return_t status = turn_take(&turn, "call to dextd");
 	if (status != kIOReturnSuccess)
 		return status;
 	status = connect_channel();
 	if (status == kIOReturnSuccess &&
 	    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, channel_fd(channel), &event) < 0 && errno != EEXIST)
 		status = refuse(return_from_errno(-errno), "epoll: %s", strerror(errno));
-	pthread_mutex_unlock(&lock);
+	turn_give(&turn);
 	return status;
 }
 

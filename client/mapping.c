@@ -19,9 +19,7 @@
 #include <unistd.h>
 
 #include <base/cleanup.h>
-#include <base/clock.h>
 #include <base/fault.h>
-#include <base/lock.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <client/connection.h>
@@ -215,14 +213,6 @@ static struct mapping *find(struct connection *c, uint32_t type)
 	return NULL;
 }
 
-static kern_return_t lock_maps(struct connection *c)
-{
-	if (lock_until(&c->map_lock, clock_deadline_ns(dext_call_timeout_get())) < 0)
-		return refuse(kIOReturnTimeout,
-			      "another thread's map or unmap did not come back in time");
-	return kIOReturnSuccess;
-}
-
 static kern_return_t map(struct connection *c, uint32_t type, bool read_only,
 			 mach_vm_address_t *address, mach_vm_size_t *size)
 {
@@ -267,10 +257,10 @@ kern_return_t IOConnectMapMemory64(io_connect_t connect, uint32_t memoryType, ta
 	struct connection *c = connection_get(connect);
 	if (c == NULL)
 		return kIOReturnBadArgument;
-	kern_return_t status = lock_maps(c);
+	kern_return_t status = turn_take(&c->maps, "map or unmap");
 	if (status == kIOReturnSuccess) {
 		status = map(c, memoryType, (options & kIOMapReadOnly) != 0, atAddress, ofSize);
-		pthread_mutex_unlock(&c->map_lock);
+		turn_give(&c->maps);
 	}
 	connection_unref(c);
 	return status;
@@ -297,10 +287,10 @@ kern_return_t IOConnectUnmapMemory64(io_connect_t connect, uint32_t memoryType,
 	struct connection *c = connection_get(connect);
 	if (c == NULL)
 		return kIOReturnBadArgument;
-	kern_return_t status = lock_maps(c);
+	kern_return_t status = turn_take(&c->maps, "map or unmap");
 	if (status == kIOReturnSuccess) {
 		status = unmap(c, memoryType, atAddress);
-		pthread_mutex_unlock(&c->map_lock);
+		turn_give(&c->maps);
 	}
 	connection_unref(c);
 	return status;
@@ -309,9 +299,10 @@ kern_return_t IOConnectUnmapMemory64(io_connect_t connect, uint32_t memoryType,
 void connection_unmap_all(struct connection *c)
 {
 	struct mapping *m, *next;
-	pthread_mutex_lock(&c->map_lock);
+	if (turn_take(&c->maps, "map or unmap") != kIOReturnSuccess)
+		return;
 	c->unmapped = true;
 	list_for_each_safe(m, next, &c->mappings, link)
 		mapping_free(m);
-	pthread_mutex_unlock(&c->map_lock);
+	turn_give(&c->maps);
 }

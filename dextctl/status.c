@@ -22,54 +22,48 @@ static void print_layers(OSArray *layers)
 	}
 }
 
-static void print_bundles(OSArray *bundles)
+/* Things with a state: a row names one by `name` and `more`, and says why in "reason". */
+static void print_states(const char *title, OSArray *rows, const char *name, const char *more)
 {
-	puts("bundles");
-	for (uint32_t i = 0; i < array_count(bundles); i++) {
-		OSDictionary *bundle = array_dictionary(bundles, i);
-		if (bundle == NULL)
+	if (array_count(rows) == 0)
+		return;
+	puts(title);
+	for (uint32_t i = 0; i < array_count(rows); i++) {
+		OSDictionary *row = array_dictionary(rows, i);
+		if (row == NULL)
 			continue;
 		fputs("  ", stdout);
-		print_column(stdout, field_text(bundle, "state"), 8);
-		print_column(stdout, field_text(bundle, "identifier"), 32);
-		print_text(stdout, field_text(bundle, "path"));
+		print_column(stdout, field_text(row, "state"), 8);
+		print_column(stdout, field_text(row, name), more != NULL ? 32 : 0);
+		print_text(stdout, more != NULL ? field_text(row, more) : "");
 		putchar('\n');
-		if (field_text(bundle, "reason")[0] != '\0') {
+		if (field_text(row, "reason")[0] != '\0') {
 			fputs("            ", stdout);
-			print_text(stdout, field_text(bundle, "reason"));
+			print_text(stdout, field_text(row, "reason"));
 			putchar('\n');
 		}
 	}
 }
 
-static void print_virtual(OSArray *devices)
+static void print_count(OSDictionary *status, const char *key, const char *before)
 {
-	if (array_count(devices) > 0)
-		puts("virtual devices");
-	for (uint32_t i = 0; i < array_count(devices); i++) {
-		OSDictionary *device = array_dictionary(devices, i);
-		if (device == NULL)
-			continue;
-		fputs("  ", stdout);
-		print_column(stdout, field_text(device, "state"), 8);
-		print_text(stdout, field_text(device, "device"));
-		if (field_text(device, "reason")[0] != '\0') {
-			fputs(": ", stdout);
-			print_text(stdout, field_text(device, "reason"));
-		}
-		putchar('\n');
-	}
+	printf("%s%" PRIu64 " %s", before, field_number(status, key), key);
 }
 
 static void print_status(OSDictionary *status)
 {
 	fputs("dextd ", stdout);
 	print_text(stdout, field_text(status, "version"));
-	printf(": %" PRIu64 " services, %" PRIu64 " connections\n",
-	       field_number(status, "services"), field_number(status, "connections"));
+	print_count(status, "services", ": ");
+	print_count(status, "processes", " in ");
+	print_count(status, "connections", ", ");
+	print_count(status, "clients", " of ");
+	printf("\nreal devices: %s\n", field_boolean(status, "real") ? "yes" : "no");
+	print_states("virtual devices", field_array(status, "virtual"), "device", NULL);
 	print_layers(field_array(status, "layers"));
-	print_bundles(field_array(status, "bundles"));
-	print_virtual(field_array(status, "virtual"));
+	print_states("bundles", field_array(status, "bundles"), "identifier", "path");
+	if (field_number(status, "bundlesLeftOff") != 0)
+		printf("  and %" PRIu64 " more\n", field_number(status, "bundlesLeftOff"));
 }
 
 static kern_return_t run(const struct options *options, const char *argument)
@@ -93,8 +87,7 @@ static kern_return_t run(const struct options *options, const char *argument)
 
 const struct command status_command = {
 	.name = "status",
-	.help = "which layers of confinement hold here, which bundles are valid, which virtual "
-		"devices are there",
+	.help = "which devices, layers of confinement and bundles dextd has",
 	.takes_json = true,
 	.run = run,
 };

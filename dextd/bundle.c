@@ -446,6 +446,22 @@ int bundle_scan(struct list *bundles, const char *directory)
 
 /* --- questions to a personality --- */
 
+struct personality *bundle_find_personality(const struct list *bundles, const char *bundle_path,
+					    const char *name)
+{
+	const struct bundle *bundle;
+	list_for_each(bundle, bundles, link) {
+		struct personality *p;
+		if (strcmp(bundle->path, bundle_path) != 0)
+			continue;
+		list_for_each(p, &bundle->personalities, link) {
+			if (strcmp(p->name, name) == 0)
+				return p;
+		}
+	}
+	return NULL;
+}
+
 const char *personality_string(const struct personality *personality, const char *key,
 			       const char *otherwise)
 {

@@ -47,6 +47,8 @@ void bundle_list_free(struct list *bundles);
 /* Is the executable still what was checked? 0, or negative errno with a reason. */
 int bundle_check_executable(const struct bundle *bundle);
 
+struct personality *bundle_find_personality(const struct list *bundles, const char *bundle_path,
+					    const char *name); // NULL: none
 const char *personality_string(const struct personality *personality, const char *key,
 			       const char *otherwise);
 /* May `uid` use the services of this personality because OpenDextAllowedUsers lists it? */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <dextd/connection.h>
@@ -26,6 +27,8 @@
 #include <dextd/match.h>
 #include <dextd/properties.h>
 #include <protocol/dextd.h>
+
+enum { ACCEPT_PAUSE_MS = 100 };
 
 /* --- watches --- */
 
@@ -193,6 +196,20 @@ static int client_new(struct daemon *daemon, int accepted)
 
 /* --- the socket --- */
 
+/* Out of descriptors: the next try is later, instead of at once and for ever. */
+static void pause_listening(struct daemon *daemon, int error)
+{
+	log_error("a client cannot be accepted: %s", strerror(error));
+	if (loop_fd_set_events(&daemon->listener, 0) == 0)
+		loop_timer_start(&daemon->accept_again, clock_deadline_ns(ACCEPT_PAUSE_MS));
+}
+
+static void on_accept_again(void *context)
+{
+	struct daemon *daemon = context;
+	(void)loop_fd_set_events(&daemon->listener, EPOLLIN);
+}
+
 static void on_connect(void *context, uint32_t ready)
 {
 	struct daemon *daemon = context;
@@ -200,7 +217,7 @@ static void on_connect(void *context, uint32_t ready)
 	int fd = accept4(daemon->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
 		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-			log_error("a client cannot be accepted: %s", strerror(errno));
+			pause_listening(daemon, errno);
 		return;
 	}
 	int ret = client_new(daemon, fd);
@@ -262,6 +279,7 @@ static int open_socket(const char *path, int *out)
 int client_listen(struct daemon *daemon)
 {
 	const char *path = daemon->options.socket_path;
+	loop_timer_init(&daemon->accept_again, daemon->loop, on_accept_again, daemon);
 	int ret = open_socket(path, &daemon->listen_fd);
 	if (ret == 0)
 		ret = loop_fd_add(daemon->loop, &daemon->listener, daemon->listen_fd, EPOLLIN,
@@ -276,6 +294,7 @@ void client_unlisten(struct daemon *daemon)
 {
 	if (daemon->listen_fd < 0)
 		return;
+	loop_timer_stop(&daemon->accept_again);
 	loop_fd_remove(&daemon->listener);
 	close_fdp(&daemon->listen_fd);
 	(void)unlink(daemon->options.socket_path);

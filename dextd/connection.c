@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <base/cleanup.h>
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/text.h>
 #include <base/reason.h>
@@ -102,7 +103,7 @@ static void on_closed(void *context, kern_return_t status, const char *reason, v
 	(void)reason;
 	(void)msg;
 	dext_answered(dext);
-	if (status == kIOReturnTimeout && dext->conversation.channel != NULL)
+	if (dext_timed_out(status, c->deadline_ns))
 		dext_kill(dext, "the Stop of a user client did not return in time");
 	(void)ring_abort(c->memory_fd, kIOReturnAborted, "the connection was closed");
 	connection_free(c);
@@ -122,6 +123,7 @@ void connection_close(struct connection *c)
 	forget_client(c);
 	if (c->call != NULL || c->closing)
 		return; // the dext's answer decides
+	c->deadline_ns = clock_deadline_ns(c->daemon->options.stop_timeout_ms);
 	const struct DextHost_CloseConnection_Msg msg = { .connection = c->id };
 	c->closing = c->dext != NULL &&
 		     dext_request(c->dext, &DextHost_CloseConnection_Shape, &msg,
@@ -197,7 +199,7 @@ static void on_opened(void *context, kern_return_t status, const char *reason, v
 	(void)message;
 	c->call = NULL;
 	dext_answered(dext);
-	if (status == kIOReturnTimeout && dext->conversation.channel != NULL && !dext->killed)
+	if (dext_timed_out(status, c->deadline_ns))
 		dext_kill(dext, "NewUserClient did not return in time");
 	if (status == kIOReturnSuccess && c->entry == NULL) {
 		status = kIOReturnOffline;
@@ -235,6 +237,7 @@ static int ask_dext(struct connection *c, struct entry *service, uint32_t type)
 		.socket = theirs,
 		.doorbell = c->doorbell_fd,
 	};
+	c->deadline_ns = clock_deadline_ns(c->daemon->options.start_timeout_ms);
 	return dext_request(c->dext, &DextHost_OpenConnection_Shape, &msg,
 			    c->daemon->options.start_timeout_ms, on_opened, c);
 }

@@ -37,6 +37,7 @@ struct connection {
 	struct DextDirectory_Open_Msg *msg; // of the call
 	int socket_fd, doorbell_fd;         // owned: the application's ends
 	bool closing;                       // the dext is asked to close it
+	uint64_t deadline_ns;               // of what the dext is asked
 };
 
 /* Answers `call`, now or later. */

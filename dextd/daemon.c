@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <base/log.h>
@@ -42,7 +43,7 @@ static void scan(struct daemon *daemon)
 	}
 }
 
-/* What runs goes on running; what rests without a driver is matched with the new bundles. */
+/* What runs goes on running; what rests is matched with the new bundles. */
 void daemon_rescan(struct daemon *daemon)
 {
 	if (daemon->stopping)
@@ -51,10 +52,8 @@ void daemon_rescan(struct daemon *daemon)
 	bundle_list_free(&daemon->bundles);
 	scan(daemon);
 	struct device *device;
-	list_for_each(device, &daemon->devices, link) {
-		device_forget_rejections(device);
-		service_match(device);
-	}
+	list_for_each(device, &daemon->devices, link)
+		service_rematch(device);
 }
 
 /* --- signals --- */
@@ -110,6 +109,16 @@ static const struct registry_events registry_events = {
 	.on_withdrawn = on_withdrawn,
 };
 
+/* A connection costs a descriptor: take as many as we may have. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int prepare(struct daemon *daemon)
 {
 	sigset_t signals;
@@ -125,6 +134,7 @@ static int prepare(struct daemon *daemon)
 		return ret;
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return -errno;
+	raise_descriptor_limit();
 	ret = registry_init(&daemon->registry);
 	daemon->registry.events = &registry_events;
 	daemon->registry.context = daemon;

@@ -32,6 +32,7 @@ struct daemon {
 	struct device_usb_monitor *usb; // owned; NULL: virtual devices only
 	struct device_pci_monitor *pci; // owned; NULL: virtual devices only
 	struct loop_fd listener;
+	struct loop_timer accept_again; // after running out of descriptors
 	int listen_fd;
 	int awake_fd;         // owned; -1: nobody holds it
 	unsigned n_awake;     // connections that do (awake.h)

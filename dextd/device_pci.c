@@ -247,6 +247,9 @@ struct device_pci_monitor *device_pci_stop(struct device_pci_monitor *monitor)
 	if (monitor == NULL)
 		return NULL;
 	udev_watch_stop(&monitor->watch);
+	/* The devices live until their drivers have stopped: they leave the list on their own. */
+	while (!list_empty(&monitor->devices))
+		list_remove(monitor->devices.next);
 	free(monitor);
 	return NULL;
 }

@@ -239,6 +239,9 @@ struct device_usb_monitor *device_usb_stop(struct device_usb_monitor *monitor)
 	if (monitor == NULL)
 		return NULL;
 	udev_watch_stop(&monitor->watch);
+	/* The devices live until their drivers have stopped: they leave the list on their own. */
+	while (!list_empty(&monitor->devices))
+		list_remove(monitor->devices.next);
 	free(monitor);
 	return NULL;
 }

@@ -70,6 +70,11 @@ int dext_request(struct dext *dext, const struct OSMethodShape *shape, const voi
 	return ret;
 }
 
+bool dext_timed_out(IOReturn status, uint64_t deadline_ns)
+{
+	return status == kIOReturnTimeout && clock_now_ns() >= deadline_ns;
+}
+
 void dext_answered(struct dext *dext)
 {
 	if (--dext->n_requests == 0)
@@ -87,7 +92,7 @@ static void on_started(void *context, kern_return_t status, const char *reason, 
 	dext_answered(dext);
 	if (dext->conversation.channel == NULL || dext->killed)
 		return; // the process is ending: its exit tells the service
-	if (status == kIOReturnTimeout) {
+	if (dext_timed_out(status, service->start_deadline_ns)) {
 		char text[REASON_MAX];
 		text_print(text, sizeof(text), "Start did not return within %u ms",
 			   dext->daemon->options.start_timeout_ms);
@@ -109,6 +114,7 @@ static int send_start(struct dext *dext, struct service *service)
 	for (unsigned i = 0; i < DEVICE_FDS_MAX; i++)
 		msg.descriptors[i] = service->handover.fds[i];
 	service->start_waits = false;
+	service->start_deadline_ns = clock_deadline_ns(dext->daemon->options.start_timeout_ms);
 	int ret = dext_request(dext, &DextHost_StartService_Shape, &msg,
 			       dext->daemon->options.start_timeout_ms, on_started, service);
 	device_fds_close(&service->handover);

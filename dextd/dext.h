@@ -66,3 +66,5 @@ void dext_kill(struct dext *dext, const char *reason);
 int dext_request(struct dext *dext, const struct OSMethodShape *shape, const void *msg,
 		 uint32_t timeout_ms, channel_reply_fn on_reply, void *context);
 void dext_answered(struct dext *dext);
+/* Is it the deadline that passed? A driver may answer kIOReturnTimeout too. */
+bool dext_timed_out(IOReturn status, uint64_t deadline_ns);

@@ -186,6 +186,8 @@ static void watch(struct client *client, struct channel_call *call, void *messag
 		ret = copy_matching(client, msg->matching, &msg->entries);
 	if (ret == 0)
 		ret = client_watch(client, type, msg->matching, msg->cookie);
+	if (ret < 0)
+		OSSafeReleaseNULL(msg->entries); // a refusal carries nothing
 	answer(call, ret);
 }
 

@@ -42,8 +42,8 @@ struct plan {
 /* A driver sees of dextd's environment only what developers set to look into it. */
 static bool inherited(const char *variable)
 {
-	static const char *const prefixes[] = { "OPENDEXT_TRACE=", "ASAN_OPTIONS=", "LSAN_OPTIONS=",
-						"UBSAN_OPTIONS=", "TSAN_OPTIONS=" };
+	static const char *const prefixes[] = { "ASAN_OPTIONS=", "LSAN_OPTIONS=", "UBSAN_OPTIONS=",
+						"TSAN_OPTIONS=" };
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
 		if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0)
 			return true;

@@ -205,7 +205,36 @@ void service_match(struct device *device)
 	free(candidates);
 }
 
+void service_rematch(struct device *device)
+{
+	struct service *s, *tmp;
+	device_forget_rejections(device);
+	list_for_each_safe(s, tmp, &device->services, device_link) {
+		if (s->entry->state == ENTRY_STATE_STOPPED ||
+		    s->entry->state == ENTRY_STATE_QUARANTINED)
+			service_free(s);
+	}
+	if (list_empty(&device->services))
+		device->entry->state = ENTRY_STATE_DEVICE;
+	service_match(device);
+}
+
 /* --- starting --- */
+
+/* The bundle may have been read anew since the last start. */
+static void use_newest_personality(struct service *s)
+{
+	struct personality *newest = bundle_find_personality(
+		&daemon_of(s)->bundles, s->personality->bundle->path, s->personality->name);
+	if (newest == NULL || newest == s->personality)
+		return;
+	bundle_ref(newest->bundle);
+	bundle_unref(s->personality->bundle);
+	s->personality = newest;
+	if (registry_merge(s->entry, newest->keys) < 0)
+		log_warn("service %llu keeps its old properties: %s",
+			 (unsigned long long)s->entry->id, reason_last());
+}
 
 /* The layers that are required and that dextd itself cannot put on. */
 static bool layers_missing(const struct daemon *daemon, char *reason, size_t room)
@@ -289,6 +318,7 @@ static void start(struct service *s)
 	reason_clear();
 	s->goal = SERVICE_RUN;
 	s->entry->state = ENTRY_STATE_STARTING;
+	use_newest_personality(s);
 	int ret = bundle_check_executable(s->personality->bundle);
 	if (ret < 0) {
 		set_reason(s, reason_last());

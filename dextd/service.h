@@ -50,6 +50,7 @@ struct service {
 	unsigned n_children;        // entries made with AddService
 	unsigned n_requests;        // Start and Stop under way
 
+	uint64_t start_deadline_ns; // of the Start under way
 	uint64_t started_at_ns;
 	uint64_t crashes_ns[SERVICE_CRASHES]; // a ring
 	unsigned n_crashes, restarts, failed_starts;
@@ -57,6 +58,8 @@ struct service {
 	char reason[REASON_MAX]; // of the last failure
 };
 
+/* The bundles were read anew: forget what was refused, let go of what rests, match again. */
+void service_rematch(struct device *device);
 /* Start what matches and is not running: highest score first, one winner per category. */
 void service_match(struct device *device);
 void service_end_all(struct device *device, const char *reason);

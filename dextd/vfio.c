@@ -105,7 +105,10 @@ static int open_container(const char *address, int *out)
 		return fail(address, "/dev/vfio/vfio cannot be opened", errno);
 	if (ioctl(fd, VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
 	    ioctl(fd, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1)
-		return fail(address, "this kernel's VFIO has no type 1 IOMMU", EOPNOTSUPP);
+		return fail(
+			address,
+			"VFIO has no type 1 IOMMU: modprobe vfio_iommu_type1, and boot with the IOMMU on",
+			EOPNOTSUPP);
 	*out = steal_fd(&fd);
 	return 0;
 }

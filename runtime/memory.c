@@ -357,6 +357,53 @@ bool IOMemoryMap_IsLost(IOMemoryMap *self)
 	return self != NULL && window_is_lost(&self->ivars->window);
 }
 
+/* --- sharing --- */
+
+/* A buffer is the whole of its file, whatever its length says; anything else may be a part. */
+static kern_return_t check_whole(IOMemoryDescriptor *memory, const struct memory_backing *backing)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct stat st;
+
+	if (OSDynamicCast(IOBufferMemoryDescriptor, memory) != NULL)
+		return kIOReturnSuccess;
+	if (fstat(backing->fd, &st) < 0)
+		return refuse(return_from_errno(-errno), "the memory's descriptor is unusable");
+	if (!S_ISREG(st.st_mode) ||
+	    (backing->offset == 0 &&
+	     (uint64_t)st.st_size <= (backing->length + page - 1) / page * page))
+		return kIOReturnSuccess;
+	return refuse(
+		kIOReturnUnsupported,
+		"%llu bytes at %llu of a file of %lld: whoever maps a part can map the whole; "
+		"give away a memory of its own",
+		(unsigned long long)backing->length, (unsigned long long)backing->offset,
+		(long long)st.st_size);
+}
+
+kern_return_t memory_share(IOMemoryDescriptor *memory, bool read_only)
+{
+	struct memory_backing backing;
+	memory_get_backing(memory, &backing);
+	kern_return_t ret = check_whole(memory, &backing);
+	if (ret != kIOReturnSuccess)
+		return ret;
+
+	read_only = read_only || backing.direction == kIOMemoryDirectionOut;
+	int flags = fcntl(backing.fd, F_GETFL), seals = fcntl(backing.fd, F_GET_SEALS);
+	if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY)
+		return kIOReturnSuccess;
+	/* The last seal: what a client may still add would bind the others. */
+	int wanted = F_SEAL_SEAL | (read_only ? F_SEAL_FUTURE_WRITE : 0);
+	if (seals >= 0 && (seals & F_SEAL_SEAL) == 0 && fcntl(backing.fd, F_ADD_SEALS, wanted) == 0)
+		return kIOReturnSuccess;
+	if (!read_only || (seals >= 0 && (seals & F_SEAL_FUTURE_WRITE) != 0))
+		return kIOReturnSuccess;
+	return refuse(kIOReturnUnsupported,
+		      "the memory cannot be kept from being written: it was given away for writing "
+		      "before, or is not a buffer");
+}
+
 /* --- buffers --- */
 
 /* MFD_NOEXEC_SEAL is younger than the oldest kernel that we run on, and refused there. */
@@ -378,7 +425,7 @@ static kern_return_t make_file(uint64_t capacity, int *out)
 		return refuse(kIOReturnNoMemory, "%llu bytes of memory are too many",
 			      (unsigned long long)capacity);
 	if (fd < 0 || ftruncate(fd, (off_t)((capacity + page - 1) / page * page)) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		return refuse(kIOReturnNoMemory, "%llu bytes of memory cannot be had: %s",
 			      (unsigned long long)capacity, strerrordesc_np(errno));
 	*out = steal_fd(&fd);

@@ -28,6 +28,14 @@ kern_return_t memory_descriptor_create(int fd, uint64_t offset, uint64_t length,
 void memory_set_cache_mode(IOMemoryDescriptor *memory, uint32_t cache_mode);
 void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backing);
 
+/*
+ * Make ready to be given to a process that is not trusted: a holder of the descriptor can map all
+ * of its file, so that must be no more than the memory; and with `read_only`, or a direction of
+ * Out, nobody may be able to map it for writing from now on. Refused where that cannot be had. This
+ * process's own mappings stay as they are.
+ */
+kern_return_t memory_share(IOMemoryDescriptor *memory, bool read_only);
+
 /* The bytes of `memory` in this process, mapped once and kept until the descriptor is freed:
  * what a USB backend reads and writes. Fails with a reason. */
 kern_return_t memory_get_bytes(IOMemoryDescriptor *memory, void **address, uint64_t *length);

@@ -104,16 +104,21 @@ static int learn(struct vfio *v)
 	return ret;
 }
 
+static void unmap_region(struct region *region)
+{
+	if (!region->is_guarded)
+		return;
+	fault_guard_remove(&region->guard);
+	munmap(region->guard.address, region->guard.length);
+	region->is_guarded = false;
+}
+
 static void close_backend(struct pci_backend *backend)
 {
 	struct vfio *v = from_base(backend);
 	for (unsigned i = 0; i < N_REGIONS; i++) {
-		struct region *region = &v->regions[i];
-		if (region->is_guarded) {
-			fault_guard_remove(&region->guard);
-			munmap(region->guard.address, region->guard.length);
-		}
-		close_fdp(&region->resource_fd);
+		unmap_region(&v->regions[i]);
+		close_fdp(&v->regions[i].resource_fd);
 	}
 	close_fdp(&v->device_fd);
 	close_fdp(&v->container_fd);
@@ -225,10 +230,12 @@ static void store(volatile void *to, const void *from, size_t size)
 	}
 }
 
-static int check_guard(const struct region *region, unsigned index)
+/* A lost mapping is given up: the next access maps anew, for decoding may be on again by then. */
+static int check_guard(struct region *region, unsigned index)
 {
 	if (atomic_load(&region->guard.lost) == 0)
 		return 0;
+	unmap_region(region);
 	refuse(kIOReturnVMError,
 	       "the mapping of BAR%u was taken away: memory decoding went off, or the device was "
 	       "reset",

@@ -83,6 +83,8 @@ static kern_return_t make_buffer(struct Transfer_IVars *iv, uint32_t length)
 kern_return_t IMPL(Transfer, setup)
 {
 	struct Transfer_IVars *iv = self->ivars;
+	if (maxPacketSize == 0 || maxPacketSize > PACKET_MAX)
+		return kIOReturnBadArgument;
 	kern_return_t ret = IOUSBHostInterface_CopyPipe(interface, endpoint, &iv->pipe);
 	if (ret == kIOReturnSuccess)
 		ret = make_buffer(iv, maxPacketSize * PACKETS_PER_TRANSFER);

@@ -532,6 +532,7 @@ static kern_return_t create_provider(struct device_handover *handover, IOService
 		OSObjectRelease(self);
 		return refuse(kIOReturnNoMemory, "out of memory for the PCI device");
 	}
+	provider_identify(IOPCIDevice_as_IOService(self), handover);
 	struct pci_function *function = &self->ivars->function;
 	kern_return_t ret = pci_function_open(function, handover, device_lost, self);
 	if (ret == kIOReturnSuccess) {

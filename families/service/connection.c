@@ -334,9 +334,11 @@ static void serve_map(struct connection *c, const struct ring_request *request,
 		reply->status = refuse(kIOReturnBadArgument, "a map call has 2 scalars");
 		return;
 	}
-	uint64_t options = request->scalars[1];
+	uint64_t options = 0; // the driver's own: what the application asked for binds only itself
 	IOMemoryDescriptor *memory = NULL;
 	reply->status = look_up_memory(c, request->scalars[0], &options, &memory);
+	if (reply->status == kIOReturnSuccess)
+		reply->status = memory_share(memory, (options & kIOUserClientMemoryReadOnly) != 0);
 	if (reply->status != kIOReturnSuccess)
 		return;
 
@@ -354,7 +356,7 @@ static void serve_map(struct connection *c, const struct ring_request *request,
 	reply->n_scalars = 3;
 	reply->scalars[0] = backing.offset;
 	reply->scalars[1] = backing.length;
-	reply->scalars[2] = options;
+	reply->scalars[2] = options | request->scalars[1];
 }
 
 static void serve_unmap(struct connection *c, const struct ring_request *request,

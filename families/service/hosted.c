@@ -42,11 +42,11 @@ int hosted_new(struct hosted **out, struct DextHost_StartService_Msg *msg)
 	list_init(&h->children);
 	pthread_mutex_init(&h->lock, NULL);
 	h->id = msg->service;
-	h->provider_id = msg->provider;
 
 	for (uint32_t i = 0; i < msg->descriptorsCount; i++)
 		h->handover.fds[i] = steal_fd(&msg->descriptors[i]);
 	h->handover.n_fds = msg->descriptorsCount;
+	h->handover.provider = msg->provider;
 	OSObjectRetain(msg->device);
 	h->handover.properties = msg->device;
 	OSObjectRetain(msg->personality);
@@ -88,11 +88,7 @@ static kern_return_t create_provider(struct hosted *h)
 	if (h->family == NULL)
 		return refuse(kIOReturnUnsupported, "no family provides a %s in this build",
 			      OSString_getCStringNoCopy(name));
-	kern_return_t ret = h->family->create_provider(&h->handover, &h->provider);
-	if (ret != kIOReturnSuccess)
-		return ret;
-	service_identify(h->provider, h->provider_id, h->handover.properties);
-	return kIOReturnSuccess;
+	return h->family->create_provider(&h->handover, &h->provider);
 }
 
 kern_return_t hosted_start(struct hosted *h)
@@ -118,6 +114,14 @@ kern_return_t hosted_start(struct hosted *h)
 	return ret;
 }
 
+/* Stop, and take back what the service left open at the provider. */
+static void end_life(struct hosted *h, IOService *service)
+{
+	service_stop(service);
+	if (h->family->client_stopped != NULL)
+		h->family->client_stopped(h->provider, service);
+}
+
 /* --- services made with Create --- */
 
 static struct child *take_child(struct hosted *h, IOService *service)
@@ -136,7 +140,7 @@ static struct child *take_child(struct hosted *h, IOService *service)
 static void child_end(struct child *c)
 {
 	uint64_t id = service_id(c->service);
-	service_stop(c->service);
+	end_life(c->hosted, c->service);
 	if (OSDynamicCast(IOUserClient, c->service) == NULL && id != 0) {
 		struct DextRegistrar_RemoveService_Msg msg = { .service = id };
 		host_call(&DextRegistrar_RemoveService_Shape, &msg, NULL);
@@ -315,9 +319,7 @@ void hosted_stop(struct hosted *h)
 	while ((child = take_child(h, NULL)) != NULL)
 		child_end(child);
 	if (h->service != NULL) {
-		service_stop(h->service);
-		if (h->family->client_stopped != NULL)
-			h->family->client_stopped(h->provider, h->service);
+		end_life(h, h->service);
 		h->service->ivars->hosted = NULL;
 		OSSafeReleaseNULL(h->service);
 	}

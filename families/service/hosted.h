@@ -16,7 +16,7 @@
 
 struct hosted {
 	struct list link;              // host.services, control queue
-	uint64_t id, provider_id;      // registry entries
+	uint64_t id;                   // registry entry
 	bool stopping;                 // control queue: its stop is under way, nothing more begins
 	IODispatchQueue *life;         // owned
 	IODispatchQueue *device_queue; // owned: serves the backend's descriptors

@@ -9,12 +9,12 @@
 
 static kern_return_t create_provider(struct device_handover *handover, IOService **provider)
 {
-	(void)handover;
 	IOService *made = OSTypeAlloc(IOService);
 	if (made == NULL || !IOService_init(made)) {
 		OSObjectRelease(made);
 		return refuse(kIOReturnNoMemory, "no memory for the provider");
 	}
+	provider_identify(made, handover);
 	*provider = made;
 	return kIOReturnSuccess;
 }

@@ -17,6 +17,7 @@
 
 #include <DriverKit/IOUserClient.h>
 #include <base/reason.h>
+#include <families/family.h>
 #include <families/service/host.h>
 #include <families/service/service.h>
 #include <protocol/dextd.h>
@@ -56,6 +57,11 @@ void service_identify(IOService *service, uint64_t id, OSDictionary *properties)
 	OSSafeReleaseNULL(service->ivars->properties);
 	service->ivars->id = id;
 	service->ivars->properties = properties;
+}
+
+void provider_identify(IOService *provider, const struct device_handover *handover)
+{
+	service_identify(provider, handover->provider, handover->properties);
 }
 
 uint64_t service_id(IOService *service)

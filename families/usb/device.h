@@ -59,7 +59,7 @@ struct usb_endpoint {
 	uint8_t type; // kIOUSBEndpointType…
 	uint16_t max_packet;
 	bool halted;           // until clear_stall
-	bool dead;             // a request was abandoned: until the session ends
+	bool dead;             // a request was abandoned: until a session that begins without any
 	unsigned n_requests;   // on `requests`
 	struct list requests;  // in order of submission
 	struct list abandoned; // completed, not yet given back by the backend
@@ -147,4 +147,4 @@ kern_return_t usb_identity_copy(uint8_t *descriptors, size_t size, const char *b
 /* The interface object's device. interface.c */
 struct usb_device *interface_device(IOUSBHostInterface *interface);
 kern_return_t pipe_new(IOUSBHostInterface *interface, struct usb_endpoint *endpoint,
-		       IOUSBHostPipe **pipe);
+		       uint32_t session, IOUSBHostPipe **pipe);

@@ -98,8 +98,20 @@ static kern_return_t session_end(void *context)
 	return kIOReturnSuccess;
 }
 
+/* One that the family did not make has nothing behind it. */
+static kern_return_t check_made(IOUSBHostInterface *self)
+{
+	if (self->ivars->device != NULL)
+		return kIOReturnSuccess;
+	return refuse(kIOReturnNotAttached,
+		      "an IOUSBHostInterface is given to Start, not allocated");
+}
+
 kern_return_t IMPL(IOUSBHostInterface, Open)
 {
+	kern_return_t ret = check_made(self);
+	if (ret != kIOReturnSuccess)
+		return ret;
 	if (forClient == NULL)
 		return refuse(kIOReturnBadArgument, "Open: forClient is NULL");
 	if (options != 0 || arg != NULL)
@@ -121,9 +133,12 @@ static kern_return_t close_session(struct usb_device *device, IOService *client)
 
 kern_return_t IMPL(IOUSBHostInterface, Close)
 {
+	kern_return_t ret = check_made(self);
+	if (ret != kIOReturnSuccess)
+		return ret;
 	if (options != 0)
 		return refuse(kIOReturnUnsupported, "Close: options must be 0");
-	kern_return_t ret = close_session(self->ivars->device, forClient);
+	ret = close_session(self->ivars->device, forClient);
 	if (ret == kIOReturnNotOpen)
 		return refuse(ret, "interface %u is not open for this service",
 			      self->ivars->device->interface_number);
@@ -143,6 +158,7 @@ struct pipe_search {
 	struct usb_device *device;
 	uint8_t address;
 	struct usb_endpoint *endpoint;
+	uint32_t session;
 };
 
 static kern_return_t find_pipe(void *context)
@@ -165,16 +181,20 @@ static kern_return_t find_pipe(void *context)
 			      "endpoint 0x%02x is neither bulk nor interrupt: not supported yet",
 			      search->address);
 	search->endpoint = endpoint;
+	search->session = device->session;
 	return kIOReturnSuccess;
 }
 
 kern_return_t IMPL(IOUSBHostInterface, CopyPipe)
 {
-	struct pipe_search search = { .device = self->ivars->device, .address = address };
-	kern_return_t ret = usb_device_run(self->ivars->device, find_pipe, &search);
+	kern_return_t ret = check_made(self);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	return pipe_new(self, search.endpoint, pipe);
+	struct pipe_search search = { .device = self->ivars->device, .address = address };
+	ret = usb_device_run(self->ivars->device, find_pipe, &search);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	return pipe_new(self, search.endpoint, search.session, pipe);
 }
 
 const IOUSBConfigurationDescriptor *
@@ -207,8 +227,10 @@ static kern_return_t create_provider(struct device_handover *handover, IOService
 	if (interface == NULL)
 		return refuse(kIOReturnNoMemory, "no memory for an interface");
 	kern_return_t ret = kIOReturnNoMemory;
-	if (IOUSBHostInterface_init(interface))
+	if (IOUSBHostInterface_init(interface)) {
+		provider_identify(IOUSBHostInterface_as_IOService(interface), handover);
 		ret = usb_device_new(&interface->ivars->device, handover, interface);
+	}
 	if (ret != kIOReturnSuccess) {
 		OSObjectRelease(interface);
 		return ret;

@@ -18,7 +18,7 @@ struct IOUSBHostPipe_IVars {
 };
 
 kern_return_t pipe_new(IOUSBHostInterface *interface, struct usb_endpoint *endpoint,
-		       IOUSBHostPipe **pipe)
+		       uint32_t session, IOUSBHostPipe **pipe)
 {
 	IOUSBHostPipe *made = OSTypeAlloc(IOUSBHostPipe);
 	if (made == NULL || !IOUSBHostPipe_init(made) ||
@@ -29,7 +29,7 @@ kern_return_t pipe_new(IOUSBHostInterface *interface, struct usb_endpoint *endpo
 	OSObjectRetain(interface);
 	made->ivars->interface = interface;
 	made->ivars->endpoint = endpoint;
-	made->ivars->session = endpoint->device->session;
+	made->ivars->session = session;
 	*pipe = made;
 	return kIOReturnSuccess;
 }
@@ -42,6 +42,14 @@ void IMPL(IOUSBHostPipe, free)
 		self->ivars = NULL;
 	}
 	IOUSBHostPipe_super_free(self);
+}
+
+/* A pipe that CopyPipe did not make has nothing behind it. */
+static kern_return_t check_made(IOUSBHostPipe *self)
+{
+	if (self->ivars != NULL)
+		return kIOReturnSuccess;
+	return refuse(kIOReturnNotAttached, "pipes are made by IOUSBHostInterface's CopyPipe");
 }
 
 static struct usb_device *device_of(IOUSBHostPipe *self)
@@ -112,6 +120,9 @@ static kern_return_t submit(void *context)
 
 static kern_return_t start_transfer(IOUSBHostPipe *self, struct usb_submission what)
 {
+	kern_return_t ret = check_made(self);
+	if (ret != kIOReturnSuccess)
+		return ret;
 	struct usb_endpoint *endpoint = self->ivars->endpoint;
 	if (what.memory == NULL)
 		return refuse(kIOReturnBadArgument, "dataBuffer is NULL");
@@ -121,7 +132,7 @@ static kern_return_t start_transfer(IOUSBHostPipe *self, struct usb_submission w
 			      endpoint->address);
 	void *data = NULL;
 	uint64_t available = 0;
-	kern_return_t ret = check_direction(endpoint, what.memory);
+	ret = check_direction(endpoint, what.memory);
 	if (ret == kIOReturnSuccess)
 		ret = memory_get_bytes(what.memory, &data, &available);
 	if (ret == kIOReturnSuccess)
@@ -197,8 +208,11 @@ kern_return_t IMPL(IOUSBHostPipe, Abort)
 		return refuse(kIOReturnBadArgument, "Abort: unknown options 0x%x", options);
 	if (withError == kIOReturnSuccess)
 		return refuse(kIOReturnBadArgument, "Abort: withError must be an error");
+	kern_return_t ret = check_made(self);
+	if (ret != kIOReturnSuccess)
+		return ret;
 	struct abort_call call = { .pipe = self, .status = withError };
-	kern_return_t ret = usb_device_run(device_of(self), abort_later, &call);
+	ret = usb_device_run(device_of(self), abort_later, &call);
 	if (ret == kIOReturnSuccess && options == kIOUSBAbortSynchronous)
 		usb_device_abort(device_of(self), self->ivars->endpoint, withError);
 	return ret;
@@ -220,7 +234,9 @@ static kern_return_t clear(void *context)
 
 kern_return_t IMPL(IOUSBHostPipe, ClearStall)
 {
-	kern_return_t ret = usb_device_run(device_of(self), in_session, &self);
+	kern_return_t ret = check_made(self);
+	if (ret == kIOReturnSuccess)
+		ret = usb_device_run(device_of(self), in_session, &self);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	usb_device_abort(device_of(self), self->ivars->endpoint, kIOReturnAborted);

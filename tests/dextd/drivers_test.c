@@ -4,10 +4,12 @@
 
 #include <base/unit_test.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <protocol/dextd.h>
 
@@ -211,6 +213,51 @@ START_TEST(stays)
 }
 END_TEST
 
+static bool layer_holds(const char *name)
+{
+	struct DextDirectory_CopyStatus_Msg msg = { 0 };
+	bool holds = false;
+	ck_assert_int_eq(client_ask(&client, &DextDirectory_CopyStatus_Shape, &msg),
+			 kIOReturnSuccess);
+	OSArray *rows = OSDynamicCast(OSArray, OSDictionary_getObject(msg.status, "layers"));
+	ck_assert_uint_eq(OSArray_getCount(rows), 5);
+	for (uint32_t i = 0; i < OSArray_getCount(rows); i++) {
+		OSDictionary *row = OSDynamicCast(OSDictionary, OSArray_getObject(rows, i));
+		if (strcmp(text_of(row, "name"), name) == 0)
+			holds = strcmp(text_of(row, "state"), "on") == 0;
+	}
+	OSObjectRelease(msg.status);
+	return holds;
+}
+
+/* What dextd's own layers leave to a driver, before libdext adds its filter. */
+START_TEST(is_confined)
+{
+	OSDictionary *p;
+	begin("looks", "");
+	wait_state(&client, "bad", "running");
+	find_entry(&client, "bad", &p);
+	if (layer_holds("landlock")) {
+		ck_assert_uint_eq(number_of(p, "passwd"), EACCES);
+		ck_assert_uint_eq(number_of(p, "folder"), EACCES);
+		ck_assert_uint_eq(number_of(p, "temporary"), EACCES);
+		ck_assert_uint_eq(number_of(p, "devices"), EACCES);
+	}
+	if (layer_holds("namespaces"))
+		ck_assert(number_of(p, "network") == ENETUNREACH ||
+			  number_of(p, "network") == EACCES);
+	if (layer_holds("user"))
+		ck_assert_uint_eq(number_of(p, "uid"), 65534);
+	ck_assert_uint_eq(number_of(p, "descriptors"), 4);
+	ck_assert_uint_eq(number_of(p, "core"), 0);
+	ck_assert_uint_eq(number_of(p, "privileges"), 1);
+	ck_assert_uint_eq(number_of(p, "blocked"), 0);
+	ck_assert_uint_eq(number_of(p, "environment"), 0);
+	OSObjectRelease(p);
+	end();
+}
+END_TEST
+
 START_TEST(one_process_for_a_server)
 {
 	OSDictionary *a, *b;
@@ -271,6 +318,25 @@ START_TEST(filter_is_required)
 }
 END_TEST
 
+/* Quarantined or stopped: SIGHUP gives the bundle, as it is now, another chance. */
+START_TEST(a_repaired_bundle_starts)
+{
+	char path[128];
+	begin("refuses", "");
+	wait_state(&client, "bad", "stopped");
+	rig_path(&rig, path, "bundles/bad.dext/Info.plist");
+	ck_assert_int_eq(unlink(path), 0);
+	rig_path(&rig, path, "bundles/bad.dext/refuses");
+	ck_assert_int_eq(unlink(path), 0);
+	rig_path(&rig, path, "bundles/bad.dext");
+	ck_assert_int_eq(rmdir(path), 0);
+	rig_bundle(&rig, "bad", "good", "");
+	rig_signal(&rig, SIGHUP);
+	wait_state(&client, "bad", "running");
+	end();
+}
+END_TEST
+
 /* SIGHUP: a new bundle starts, a bad one is listed, what ran runs on. */
 START_TEST(bundles_are_read_again)
 {
@@ -291,4 +357,5 @@ END_TEST
 UNIT_TESTS("dextd-drivers", never_answers_start, dies_in_start, exits_at_once, sends_garbage,
 	   calls_unknown_methods, floods, cannot_be_executed, refuses_start, next_candidate,
 	   one_winner_per_category, reaches_for_others, grows_without_end, never_stops, stays,
-	   one_process_for_a_server, filter_is_required, bundles_are_read_again)
+	   is_confined, one_process_for_a_server, a_repaired_bundle_starts, filter_is_required,
+	   bundles_are_read_again)

@@ -5,10 +5,15 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -98,6 +103,45 @@ static void grow(uint64_t service)
 	set_number(service, "tooLarge", too_large);
 }
 
+/* What it can reach, as properties. No filter is installed here: this is what dextd itself does. */
+static void look_around(uint64_t service)
+{
+	static const struct {
+		const char *key, *path;
+	} paths[] = {
+		{ "passwd", "/etc/passwd" },   { "folder", "/" },
+		{ "temporary", "/tmp" },       { "devices", "/dev" },
+		{ "proc", "/proc/self/maps" },
+	};
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		int fd = open(paths[i].path, O_RDONLY);
+		set_number(service, paths[i].key, fd < 0 ? (uint64_t)errno : 0);
+		if (fd >= 0)
+			close(fd);
+	}
+	int fds = 0;
+	for (int fd = 0; fd < 1024; fd++)
+		fds += fcntl(fd, F_GETFD) >= 0;
+	struct rlimit core, memlock;
+	getrlimit(RLIMIT_CORE, &core);
+	getrlimit(RLIMIT_MEMLOCK, &memlock);
+	sigset_t blocked;
+	sigprocmask(SIG_SETMASK, NULL, &blocked);
+	set_number(service, "descriptors", (uint64_t)fds);
+	set_number(service, "core", core.rlim_max);
+	set_number(service, "privileges", (uint64_t)prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+	set_number(service, "uid", geteuid());
+	set_number(service, "blocked", (uint64_t)sigismember(&blocked, SIGTERM));
+	set_number(service, "environment", getenv("HOME") != NULL || getenv("PATH") != NULL);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	const struct sockaddr_in address = { .sin_family = AF_INET,
+					     .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+					     .sin_port = htons(9) };
+	int ret = connect(fd, (const struct sockaddr *)&address, sizeof(address));
+	set_number(service, "network", ret < 0 ? (uint64_t)errno : 0);
+	close(fd);
+}
+
 static void flood(uint64_t service)
 {
 	struct DextRegistrar_CopyProperties_Msg msg = { .service = service };
@@ -132,6 +176,8 @@ static void start(void *context, struct channel_call *call, void *message)
 	}
 	if (is("steals"))
 		steal(msg->service, msg->provider);
+	if (is("looks"))
+		look_around(msg->service);
 	if (is("grows"))
 		grow(msg->service);
 	if (is("confined")) {

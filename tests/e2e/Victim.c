@@ -128,12 +128,42 @@ static Victim *victim_of(OSObject *target)
 	return OSDynamicCast(Victim, IOService_GetProvider(service));
 }
 
+static kern_return_t copy_buffer(IOMemoryDescriptor **memory)
+{
+	IOBufferMemoryDescriptor *buffer = NULL;
+	kern_return_t ret =
+		IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, 4096, 0, &buffer);
+	*memory = IOBufferMemoryDescriptor_as_IOMemoryDescriptor(buffer);
+	return ret;
+}
+
+/* The second half of the shared memory. */
+static kern_return_t copy_part(VictimUserClient *self, IOMemoryDescriptor **memory)
+{
+	IOMemoryDescriptor *whole = NULL;
+	kern_return_t ret =
+		Victim_CopyShared(victim_of(VictimUserClient_as_OSObject(self)), &whole);
+	if (ret == kIOReturnSuccess)
+		ret = IOMemoryDescriptor_CreateSubMemoryDescriptor(
+			kIOMemoryDirectionInOut, VICTIM_SHARED_SIZE / 2, VICTIM_SHARED_SIZE / 2,
+			whole, memory);
+	OSSafeReleaseNULL(whole);
+	return ret;
+}
+
 kern_return_t IMPL(VictimUserClient, CopyClientMemoryForType)
 {
-	(void)options;
-	if (type != VICTIM_TYPE_SHARED)
+	switch (type) {
+	case VICTIM_TYPE_READ_ONLY:
+		*options |= kIOUserClientMemoryReadOnly;
+		return copy_buffer(memory);
+	case VICTIM_TYPE_PART:
+		return copy_part(self, memory);
+	case VICTIM_TYPE_SHARED:
+		return Victim_CopyShared(victim_of(VictimUserClient_as_OSObject(self)), memory);
+	default:
 		return kIOReturnNotPermitted;
-	return Victim_CopyShared(victim_of(VictimUserClient_as_OSObject(self)), memory);
+	}
 }
 
 #define METHOD(name)                                                 \

@@ -5,8 +5,10 @@
  */
 
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "rig.h"
 #include "victim.h"
@@ -267,6 +269,28 @@ START_TEST(memory_is_shared_with_the_driver)
 }
 END_TEST
 
+START_TEST(memory_given_read_only_cannot_be_made_writable)
+{
+	mach_vm_address_t address = 0;
+	mach_vm_size_t size = 0;
+	ck_assert_int_eq(IOConnectMapMemory64(victim, VICTIM_TYPE_READ_ONLY, mach_task_self(),
+					      &address, &size, kIOMapAnywhere),
+			 kIOReturnSuccess);
+	ck_assert_int_eq(mprotect((void *)(uintptr_t)address, size, PROT_READ | PROT_WRITE), -1);
+	ck_assert_int_eq(errno, EACCES);
+}
+END_TEST
+
+START_TEST(a_part_of_a_memory_is_not_given_away)
+{
+	mach_vm_address_t address = 0;
+	mach_vm_size_t size = 0;
+	assert_refused(IOConnectMapMemory64(victim, VICTIM_TYPE_PART, mach_task_self(), &address,
+					    &size, kIOMapAnywhere),
+		       kIOReturnUnsupported, "a memory of its own");
+}
+END_TEST
+
 START_TEST(a_map_type_that_the_driver_refuses_is_refused)
 {
 	mach_vm_address_t address = 0;
@@ -306,6 +330,8 @@ int main(void)
 	tcase_add_test(tc, a_refused_asynchronous_call_never_completes);
 	tcase_add_test(tc, an_application_that_does_not_read_is_refused_and_loses_nothing);
 	tcase_add_test(tc, memory_is_shared_with_the_driver);
+	tcase_add_test(tc, memory_given_read_only_cannot_be_made_writable);
+	tcase_add_test(tc, a_part_of_a_memory_is_not_given_away);
 	tcase_add_test(tc, a_map_type_that_the_driver_refuses_is_refused);
 	tcase_add_test(tc, a_client_type_that_the_driver_refuses_is_refused);
 	suite_add_tcase(suite, tc);

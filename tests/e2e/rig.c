@@ -92,9 +92,10 @@ static void exec_dextd(const struct rig *rig, const char *const *options, int re
 	snprintf(sock, sizeof(sock), "%s/socket", rig->folder);
 	snprintf(bundles, sizeof(bundles), "%s/bundles", rig->folder);
 	snprintf(ready, sizeof(ready), "%d", ready_fd);
-	const char *argv[32] = { "dextd", "--socket",   sock,  "--bundles",
-				 bundles, "--ready-fd", ready, NULL };
-	int n = 7;
+	/* The devices of the machine that the tests run on are none of their business. */
+	const char *argv[32] = { "dextd", "--no-real",  "--socket", sock, "--bundles",
+				 bundles, "--ready-fd", ready,      NULL };
+	int n = 8;
 	for (; options != NULL && *options != NULL && n < 31; options++)
 		argv[n++] = *options;
 	argv[n] = NULL;

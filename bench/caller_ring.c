@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The bare ring: the memory, the states and the waiting of wire/ring.h between two processes that
+ * trust each other. One copy of the slot, no checks, no time limits, no objects, no end. What
+ * OpenDext takes beyond this is the price of its safety and its model.
+ */
+
+#include <bench/caller.h>
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <bench/server.h>
+#include <wire/futex.h>
+#include <wire/ring_layout.h>
+
+struct bare {
+	struct ring_view view;
+	int doorbell_fd;
+	uint64_t tail; // of the client
+};
+
+static const uint64_t for_ever_ns = UINT64_C(1) << 60;
+
+/* --- the server --- */
+
+static void answer(struct ring_slot *slot)
+{
+	struct ring_slot copy;
+	memcpy(&copy, slot, sizeof(copy));
+	uint64_t scalars[CALLER_SCALARS];
+	ring_load(scalars, copy.payload, sizeof(scalars));
+	caller_serve(scalars);
+	ring_store(slot->payload, scalars, sizeof(scalars));
+	if (atomic_exchange(&slot->state, RING_ANSWERED) == RING_AWAITED)
+		futex_wake(&slot->state, 1, FUTEX_SHARED);
+}
+
+static void wait_for_bell(struct ring_header *header, const struct ring_entry *entry, uint64_t head,
+			  int epoll_fd)
+{
+	struct epoll_event event;
+	atomic_store(&header->server_sleeps, 1);
+	if (atomic_load(&entry->ticket) == head + 1)
+		atomic_store(&header->server_sleeps, 0);
+	else
+		epoll_pwait2(epoll_fd, &event, 1, NULL, NULL);
+}
+
+static void serve(void *context)
+{
+	struct bare *bare = context;
+	struct ring_view *view = &bare->view;
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, bare->doorbell_fd, &event) < 0)
+		server_die("epoll");
+	server_confine();
+	for (uint64_t head = 0;;) {
+		const struct ring_entry *entry = &view->entries[head & (view->n_slots - 1)];
+		if (atomic_load_explicit(&entry->ticket, memory_order_acquire) == head + 1) {
+			answer(&view->slots[atomic_load_explicit(&entry->slot,
+								 memory_order_relaxed)]);
+			head++;
+		} else {
+			wait_for_bell(view->header, entry, head, epoll_fd);
+		}
+	}
+}
+
+/* --- the client --- */
+
+static void open_ring(struct caller *caller)
+{
+	struct bare *bare = calloc(1, sizeof(*bare));
+	int memory_fd;
+	if (bare == NULL || ring_create(&memory_fd) < 0 ||
+	    ring_view_init(&bare->view, memory_fd) < 0)
+		server_die("a ring");
+	close(memory_fd);
+	bare->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	caller->state = bare;
+	caller->server = server_fork(serve, bare);
+}
+
+static void post(struct bare *bare, uint32_t index, const uint64_t *in)
+{
+	struct ring_view *view = &bare->view;
+	struct ring_slot *slot = &view->slots[index];
+	struct ring_entry *entry = &view->entries[bare->tail & (view->n_slots - 1)];
+	ring_store(slot->payload, in, CALLER_SCALARS * sizeof(*in));
+	atomic_store_explicit(&slot->state, RING_POSTED, memory_order_relaxed);
+	atomic_store_explicit(&entry->slot, index, memory_order_relaxed);
+	atomic_store(&entry->ticket, ++bare->tail);
+	if (atomic_load(&view->header->server_sleeps) != 0 &&
+	    atomic_exchange(&view->header->server_sleeps, 0) != 0) {
+		static const uint64_t one = 1;
+		(void)!write(bare->doorbell_fd, &one, sizeof(one));
+	}
+}
+
+static void take(struct bare *bare, uint32_t index, uint64_t *out)
+{
+	struct ring_slot *slot = &bare->view.slots[index];
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+	while (state != RING_ANSWERED) {
+		if (state == RING_AWAITED ||
+		    atomic_compare_exchange_strong(&slot->state, &state, RING_AWAITED))
+			futex_wait(&slot->state, RING_AWAITED, for_ever_ns, FUTEX_SHARED);
+		state = atomic_load_explicit(&slot->state, memory_order_acquire);
+	}
+	ring_load(out, slot->payload, CALLER_SCALARS * sizeof(*out));
+}
+
+static bool call(struct caller *caller, const uint64_t *in, uint64_t *out)
+{
+	post(caller->state, 0, in);
+	take(caller->state, 0, out);
+	return true;
+}
+
+static bool call_many(struct caller *caller, const uint64_t *in, uint64_t *out)
+{
+	for (uint32_t i = 0; i < CALLER_FLIGHT; i++)
+		post(caller->state, i, in + i * CALLER_SCALARS);
+	for (uint32_t i = 0; i < CALLER_FLIGHT; i++)
+		take(caller->state, i, out + i * CALLER_SCALARS);
+	return true;
+}
+
+struct caller caller_ring = {
+	.name = "ring",
+	.open = open_ring,
+	.call = call,
+	.call_many = call_many,
+};
