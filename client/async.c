@@ -8,6 +8,9 @@
  * The number of a call is its place in the connection's table and a serial number, so that a late
  * completion never reaches a later call in the same place. The completion that tells of a dead
  * driver is allocated with the call: it cannot fail.
+ *
+ * A call may be completed before the thread that submitted it knows how that went. The first of two
+ * decides: either it calls back, and was accepted, or it is refused, and never calls back.
  */
 
 #include <stdlib.h>
@@ -28,9 +31,11 @@ struct completion {
 	struct ring_event event;
 };
 
+enum async_fate { ASYNC_OPEN, ASYNC_CALLED_BACK, ASYNC_REFUSED };
+
 struct async_call {
 	_Atomic uint32_t refs;
-	_Atomic bool refused;
+	_Atomic enum async_fate fate;
 	struct list link; // connection.answered
 	uint64_t number;
 	struct IONotificationPort *port; // a reference
@@ -134,30 +139,47 @@ static kern_return_t enter(struct connection *c, struct async_call *call)
 }
 
 kern_return_t async_begin(struct connection *c, struct IONotificationPort *port, uint64_t callback,
-			  uint64_t refcon, uint64_t *number)
+			  uint64_t refcon, struct async_call **call)
 {
-	struct async_call *call = call_new(port, callback, refcon);
-	if (call == NULL)
+	struct async_call *made = call_new(port, callback, refcon);
+	if (made == NULL)
 		return refuse(kIOReturnNoMemory, "out of memory");
 	pthread_mutex_lock(&c->lock);
-	kern_return_t status = enter(c, call);
+	kern_return_t status = enter(c, made);
 	if (status == kIOReturnSuccess)
-		*number = call->number;
+		*call = call_ref(made);
 	pthread_mutex_unlock(&c->lock);
 	if (status != kIOReturnSuccess)
-		call_unref(call);
+		call_unref(made);
 	return status;
 }
 
-void async_refused(struct connection *c, uint64_t number)
+uint64_t async_number(const struct async_call *call)
 {
+	return call->number;
+}
+
+void async_accepted(struct async_call *call)
+{
+	call_unref(call);
+}
+
+/* Returns the fate that stays. */
+static enum async_fate decide(struct async_call *call, enum async_fate fate)
+{
+	enum async_fate was = ASYNC_OPEN;
+	return atomic_compare_exchange_strong(&call->fate, &was, fate) ? fate : was;
+}
+
+bool async_refused(struct connection *c, struct async_call *call)
+{
+	bool refused = decide(call, ASYNC_REFUSED) == ASYNC_REFUSED;
 	pthread_mutex_lock(&c->lock);
-	struct async_call *call = find(c, number);
-	if (call != NULL) {
-		atomic_store(&call->refused, true);
+	if (refused && find(c, call->number) == call) // the end has forgotten it already
 		forget(c, call);
-	}
 	pthread_mutex_unlock(&c->lock);
+	call_unref(call);
+	return refused;
 }
 
 /* --- completion --- */
@@ -188,8 +210,9 @@ static void call_back(const struct async_call *call, const struct ring_event *ev
 static void run(struct delivery *delivery, bool wanted)
 {
 	struct completion *completion = container_of(delivery, struct completion, delivery);
-	if (wanted && !atomic_load(&completion->call->refused) && completion->call->callback != 0)
-		call_back(completion->call, &completion->event);
+	struct async_call *call = completion->call;
+	if (wanted && decide(call, ASYNC_CALLED_BACK) == ASYNC_CALLED_BACK)
+		call_back(call, &completion->event);
 	completion_free(completion);
 }
 

@@ -5,19 +5,25 @@
  * Asynchronous calls: which callback an event of the ring is for. The ring carries a number, never
  * a pointer, so that a driver can only ever complete what this process asked for.
  *
- * All but async_begin and async_refused are called with the connection's lock held.
+ * What an event or the end does is called with the connection's lock held.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <client/connection.h>
 #include <wire/ring.h>
 
-/* Before the call is submitted: *number goes into the request. */
+/* Before the call is submitted; its number goes into the request. The reference is consumed by one
+ * of the next two. */
+struct async_call;
 kern_return_t async_begin(struct connection *c, struct IONotificationPort *port, uint64_t callback,
-			  uint64_t refcon, uint64_t *number);
-/* The call was refused: it never calls back. */
-void async_refused(struct connection *c, uint64_t number);
+			  uint64_t refcon, struct async_call **call);
+uint64_t async_number(const struct async_call *call);
+void async_accepted(struct async_call *call);
+/* The call was refused, or its connection ended: it never calls back. False: it has done so
+ * already, on another thread, and must pass for accepted. */
+bool async_refused(struct connection *c, struct async_call *call);
 
 /* An event came. `completion` was made before it was taken off the ring, and is consumed. */
 struct completion;

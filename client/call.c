@@ -187,7 +187,7 @@ static kern_return_t join_port(struct connection *c, struct IONotificationPort *
 }
 
 static kern_return_t begin(struct connection *c, mach_port_t wakePort, const uint64_t *reference,
-			   uint64_t *number)
+			   struct async_call **call)
 {
 	struct object *object = handle_get(wakePort, OBJECT_PORT);
 	if (object == NULL)
@@ -196,8 +196,23 @@ static kern_return_t begin(struct connection *c, mach_port_t wakePort, const uin
 	kern_return_t status = join_port(c, port);
 	if (status == kIOReturnSuccess)
 		status = async_begin(c, port, reference[kIOAsyncCalloutFuncIndex],
-				     reference[kIOAsyncCalloutRefconIndex], number);
+				     reference[kIOAsyncCalloutRefconIndex], call);
 	object_unref(object);
+	return status;
+}
+
+/* The call came back. One that has completed meanwhile was accepted, whatever became of it then. */
+static kern_return_t settle(struct connection *c, struct async_call *begun,
+			    const struct arguments *a, kern_return_t status)
+{
+	static const struct ring_reply nothing;
+	if (status == kIOReturnSuccess) {
+		async_accepted(begun);
+	} else if (!async_refused(c, begun)) {
+		reason_clear();
+		store_outputs(a, &nothing);
+		status = kIOReturnSuccess;
+	}
 	return status;
 }
 
@@ -205,7 +220,7 @@ static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach
 				const uint64_t *reference, uint32_t referenceCnt,
 				const struct arguments *a)
 {
-	uint64_t number;
+	struct async_call *begun;
 	reason_clear();
 	if (reference == NULL || referenceCnt < kIOAsyncCalloutCount ||
 	    reference[kIOAsyncCalloutFuncIndex] == 0)
@@ -218,12 +233,9 @@ static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach
 	struct connection *c = connection_get(connection);
 	if (c == NULL)
 		return kIOReturnBadArgument;
-	status = begin(c, wakePort, reference, &number);
-	if (status == kIOReturnSuccess) {
-		status = call(c, selector, number, a);
-		if (status != kIOReturnSuccess)
-			async_refused(c, number);
-	}
+	status = begin(c, wakePort, reference, &begun);
+	if (status == kIOReturnSuccess)
+		status = settle(c, begun, a, call(c, selector, async_number(begun), a));
 	connection_unref(c);
 	return status;
 }

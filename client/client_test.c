@@ -16,6 +16,7 @@
 #include <base/unit_test.h>
 #include <client/fake.h>
 #include <opendext/client.h>
+#include <wire/ring_layout.h>
 
 static struct fake fake;
 static IONotificationPortRef port;
@@ -292,6 +293,38 @@ static void *call_often(void *context)
 	return NULL;
 }
 
+START_TEST(latency_is_a_property_of_the_connection)
+{
+	struct ring_view view;
+	open_all();
+	ck_assert_int_eq(ring_view_init(&view, fake.memory_fd), 0);
+	ck_assert_uint_eq(view.header->waiting, WAITING_BALANCED);
+	ck_assert_int_eq(dext_connect_set_latency(connection, DEXT_LATENCY_BUSY_POLL),
+			 kIOReturnSuccess);
+	ck_assert_str_eq(dext_last_reason(), "");
+	ck_assert_uint_eq(view.header->waiting, WAITING_BUSY_POLL);
+	ck_assert_uint_eq(atomic_load(&fake.awake), 1);
+	ck_assert_int_eq(dext_connect_set_latency(connection, DEXT_LATENCY_POWER_SAVER),
+			 kIOReturnSuccess);
+	ck_assert_uint_eq(view.header->waiting, WAITING_POWER_SAVER);
+	ck_assert_uint_eq(atomic_load(&fake.awake), 0);
+
+	fake.no_awake = true;
+	ck_assert_int_eq(dext_connect_set_latency(connection, DEXT_LATENCY_BUSY_POLL),
+			 kIOReturnSuccess);
+	assert_reason("let them sleep");
+	ck_assert_uint_eq(view.header->waiting, WAITING_BUSY_POLL);
+	ck_assert_int_eq(dext_connect_set_latency(connection, (enum dext_latency)3),
+			 kIOReturnBadArgument);
+	assert_reason("number 3");
+	ck_assert_int_eq(dext_connect_set_latency(service, DEXT_LATENCY_BALANCED),
+			 kIOReturnBadArgument);
+	ck_assert_uint_eq(view.header->waiting, WAITING_BUSY_POLL);
+	ring_view_deinit(&view);
+	close_all();
+}
+END_TEST
+
 START_TEST(threads_call_at_once)
 {
 	pthread_t threads[8];
@@ -526,6 +559,45 @@ START_TEST(a_refused_call_never_calls_back)
 	assert_reason("no notification port");
 	fake_driver_stop(&driver);
 	close_all();
+}
+END_TEST
+
+START_TEST(a_call_that_ends_with_its_connection_never_calls_back)
+{
+	pthread_t thread;
+	struct heard heard = { 0 };
+	open_all();
+	ck_assert(ring_server_sleep(fake.ring));
+	pthread_create(&thread, NULL, close_soon, NULL);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &heard), kIOReturnAborted);
+	pthread_join(thread, NULL);
+	while (port_is_readable())
+		dext_notification_port_dispatch(port);
+	ck_assert_uint_eq(heard.n, 0);
+	connection = IO_OBJECT_NULL;
+	close_all();
+}
+END_TEST
+
+static bool call_back_and_refuse(struct fake *from, const struct ring_request *request,
+				 struct ring_reply *reply)
+{
+	refuse_async(from, request, reply);
+	dext_notification_port_dispatch(port); // as another thread of the application would
+	return true;
+}
+
+START_TEST(a_call_that_called_back_passes_for_accepted)
+{
+	struct fake_driver driver;
+	struct heard heard = { 0 };
+	open_all();
+	fake_driver_start(&driver, &fake, call_back_and_refuse);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &heard), kIOReturnSuccess);
+	ck_assert_uint_eq(heard.n, 1);
+	fake_driver_stop(&driver);
+	close_all();
+	ck_assert_uint_eq(heard.n, 1);
 }
 END_TEST
 
@@ -945,11 +1017,12 @@ END_TEST
 UNIT_TESTS("client", without_dextd_there_is_a_reason, a_dextd_that_hangs_up_is_asked_again,
 	   a_silent_dextd_costs_the_time_limit, a_time_limit_has_limits, entries_must_be_numbers,
 	   a_bad_gift_is_no_connection, a_released_number_is_refused,
-	   arguments_over_a_limit_are_named, threads_call_at_once,
-	   a_reply_larger_than_asked_for_ends_the_connection,
+	   arguments_over_a_limit_are_named, latency_is_a_property_of_the_connection,
+	   threads_call_at_once, a_reply_larger_than_asked_for_ends_the_connection,
 	   closing_ends_the_calls_of_other_threads, a_caller_finds_its_driver_gone_by_itself,
 	   a_completion_finds_its_callback, a_call_may_complete_more_than_once,
-	   a_refused_call_never_calls_back, what_a_driver_owes_completes_when_it_dies,
+	   a_refused_call_never_calls_back, a_call_that_ends_with_its_connection_never_calls_back,
+	   a_call_that_called_back_passes_for_accepted, what_a_driver_owes_completes_when_it_dies,
 	   what_a_driver_owes_completes_when_it_sends_garbage,
 	   what_a_driver_owes_completes_when_it_is_closed, a_callback_may_destroy_its_port,
 	   two_ports_share_a_connection, a_type_is_one_mapping,

@@ -11,9 +11,11 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
@@ -118,7 +120,8 @@ static void connection_free(struct object *object)
 	c->ring = ring_client_close(c->ring);
 	close_fdp(&c->memory_fd);
 	close_fdp(&c->socket_fd);
-	close_fdp(&c->doorbell_fd);
+	for (unsigned i = 0; i < RING_DOORBELLS; i++)
+		close_fdp(&c->doorbell_fds[i]);
 	pthread_mutex_destroy(&c->lock);
 	turn_deinit(&c->maps);
 	free(c->calls);
@@ -159,7 +162,9 @@ static int connection_new(struct connection **out, const struct DextDirectory_Op
 	c->ring = ring;
 	c->memory_fd = steal_fd(&memory_fd);
 	c->socket_fd = steal_fd(&socket_fd);
-	c->doorbell_fd = steal_fd(&doorbell_fd);
+	for (unsigned i = 1; i < RING_DOORBELLS; i++)
+		c->doorbell_fds[i] = -1;
+	c->doorbell_fds[0] = steal_fd(&doorbell_fd);
 	ring_client_set_look(ring, look, c);
 	ring_client_event_sleep(ring); // it is empty: the first event sends a wake
 	*out = c;
@@ -206,6 +211,33 @@ kern_return_t IOServiceClose(io_connect_t connect)
 	return handle_release(connect);
 }
 
+/* --- latency --- */
+
+_Static_assert((int)DEXT_LATENCY_BALANCED == (int)WAITING_BALANCED &&
+		       (int)DEXT_LATENCY_BUSY_POLL == (int)WAITING_BUSY_POLL &&
+		       (int)DEXT_LATENCY_POWER_SAVER == (int)WAITING_POWER_SAVER,
+	       "the public names are the ring's");
+
+kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency latency)
+{
+	reason_clear();
+	if ((unsigned)latency >= WAITING_POLICIES)
+		return refuse(kIOReturnBadArgument, "no latency has the number %d", (int)latency);
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	ring_client_set_waiting(c->ring, (enum waiting_policy)latency);
+	struct DextDirectory_KeepAwake_Msg msg = { .connection = c->id };
+	if (latency == DEXT_LATENCY_BUSY_POLL) {
+		msg.keep = 1;
+		directory_call(&DextDirectory_KeepAwake_Shape, &msg);
+	} else {
+		directory_tell(&DextDirectory_KeepAwake_Shape, &msg);
+	}
+	connection_unref(c);
+	return kIOReturnSuccess;
+}
+
 /* --- the socket --- */
 
 static void keep_descriptor(struct connection *c, uint64_t sequence, int fd)
@@ -219,6 +251,27 @@ static void keep_descriptor(struct connection *c, uint64_t sequence, int fd)
 	c->descriptors[c->n_descriptors].sequence = sequence;
 	c->descriptors[c->n_descriptors].fd = fd;
 	c->n_descriptors++;
+}
+
+/* To write to a pipe or a socket could kill this process: an anonymous file has no type. */
+static bool may_be_eventfd(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
+}
+
+/* From now on this process's callers on the worker's CPUs ring it. */
+static int keep_doorbell(struct connection *c, uint64_t worker, int doorbell_fd)
+{
+	CLEANUP(close_fdp) int fd = doorbell_fd;
+	if (worker >= RING_DOORBELLS || c->doorbell_fds[worker] >= 0 || !may_be_eventfd(fd))
+		return -EBADMSG;
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	c->doorbell_fds[worker] = steal_fd(&fd);
+	ring_client_set_doorbell(c->ring, (uint32_t)worker, c->doorbell_fds[worker]);
+	return 0;
 }
 
 /* The one descriptor of a message; what else came is closed. -1: none. */
@@ -238,6 +291,26 @@ static int take_descriptor(struct msghdr *msg)
 		}
 	}
 	return taken;
+}
+
+/* A whole message; `fd` is consumed. */
+static int take_message(struct connection *c, const struct ring_socket_message *message,
+			int attached)
+{
+	CLEANUP(close_fdp) int fd = attached;
+	switch (message->kind) {
+	case RING_SOCKET_WAKE:
+		return 0;
+	case RING_SOCKET_DESCRIPTOR:
+		if (fd < 0)
+			return -EBADMSG;
+		keep_descriptor(c, message->sequence, steal_fd(&fd));
+		return 0;
+	case RING_SOCKET_DOORBELL:
+		return fd >= 0 ? keep_doorbell(c, message->sequence, steal_fd(&fd)) : -EBADMSG;
+	default:
+		return -EBADMSG;
+	}
 }
 
 /* 1: a message was taken; 0: none waits; negative: the driver hung up or sent garbage. */
@@ -263,11 +336,8 @@ static int read_message(struct connection *c)
 		return -ECONNRESET;
 	if (size != sizeof(message) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
 		return -EBADMSG;
-	if (message.kind == RING_SOCKET_DESCRIPTOR && fd >= 0)
-		keep_descriptor(c, message.sequence, steal_fd(&fd));
-	else if (message.kind != RING_SOCKET_WAKE)
-		return -EBADMSG;
-	return 1;
+	int ret = take_message(c, &message, steal_fd(&fd));
+	return ret < 0 ? ret : 1;
 }
 
 /* --- reading all there is, with the lock held: 1: there is more; 0; negative: it is over --- */

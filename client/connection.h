@@ -25,7 +25,8 @@ struct connection {
 	uint64_t id;    // dextd's
 	uint64_t entry; // the service
 	struct ring_client *ring;
-	int memory_fd, socket_fd, doorbell_fd; // owned
+	int memory_fd, socket_fd;         // owned
+	int doorbell_fds[RING_DOORBELLS]; // owned; those after the first come with the lock held
 
 	pthread_mutex_t lock; // guards what follows, and reading of socket and events
 	bool ended;           // closed, or the driver is gone

@@ -121,11 +121,23 @@ static void on_open(void *context, struct channel_call *call, void *message)
 	channel_reply(call, kIOReturnSuccess, "");
 }
 
+static void on_keep_awake(void *context, struct channel_call *call, void *message)
+{
+	struct fake *fake = context;
+	const struct DextDirectory_KeepAwake_Msg *msg = message;
+	atomic_store(&fake->awake, msg->keep);
+	if (fake->no_awake)
+		channel_reply(call, kIOReturnNotPermitted, "let them sleep");
+	else
+		channel_reply(call, kIOReturnSuccess, "");
+}
+
 static const struct channel_method methods[] = {
 	{ &DextDirectory_CopyMatchingServices_Shape, on_matching },
 	{ &DextDirectory_CopyEntry_Shape, on_entry },
 	{ &DextDirectory_Open_Shape, on_open },
 	{ &DextDirectory_Close_Shape, on_close },
+	{ &DextDirectory_KeepAwake_Shape, on_keep_awake },
 	{ &DextDirectory_Watch_Shape, on_watch },
 	{ &DextDirectory_Unwatch_Shape, on_unwatch },
 	{ NULL, NULL },

@@ -34,10 +34,13 @@ struct fake {
 	struct channel *channel;                // of the thread
 	_Atomic uint32_t n_closed, n_unwatched; // requests seen
 
+	_Atomic uint32_t awake; // as asked last
+
 	/* Set by the test before the call that uses it. */
 	enum fake_gift gift;
 	OSObject *entries;  // CopyMatchingServices and Watch answer it; NULL: an empty array
 	bool entry_unknown; // CopyEntry answers kIOReturnNotFound
+	bool no_awake;      // KeepAwake is refused
 	uint64_t tell_cookie,
 		tell_entry; // FAKE_SERVES: sent as ServiceChanged after the next reply
 

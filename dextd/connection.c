@@ -23,6 +23,7 @@
 #include <base/log.h>
 #include <base/text.h>
 #include <base/reason.h>
+#include <dextd/awake.h>
 #include <dextd/client.h>
 #include <dextd/daemon.h>
 #include <dextd/dext.h>
@@ -34,6 +35,7 @@
 
 static void connection_free(struct connection *c)
 {
+	awake_release(c->daemon, c);
 	if (c->entry != NULL)
 		registry_remove(&c->daemon->registry, c->entry);
 	list_remove(&c->client_link);
@@ -145,6 +147,7 @@ struct connection *connection_find(struct client *client, uint64_t id)
 static void end(struct connection *c, const char *reason)
 {
 	(void)ring_abort(c->memory_fd, kIOReturnAborted, reason);
+	awake_release(c->daemon, c);
 	if (c->entry != NULL)
 		registry_remove(&c->daemon->registry, c->entry);
 	c->entry = NULL;

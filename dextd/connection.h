@@ -31,6 +31,7 @@ struct connection {
 	struct entry *entry;   // NULL: likewise
 	uint64_t id;           // the entry's
 	int memory_fd;         // owned
+	bool awake;            // idle CPUs are kept awake for it (awake.h)
 	/* While the dext is asked to open it: */
 	struct channel_call *call;
 	struct DextDirectory_Open_Msg *msg; // of the call

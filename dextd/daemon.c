@@ -166,7 +166,7 @@ static void say_ready(struct daemon *daemon)
 
 int daemon_start(struct daemon *daemon, const struct options *options)
 {
-	*daemon = (struct daemon){ .options = *options, .listen_fd = -1 };
+	*daemon = (struct daemon){ .options = *options, .listen_fd = -1, .awake_fd = -1 };
 	list_init(&daemon->bundles);
 	list_init(&daemon->virtuals);
 	list_init(&daemon->devices);

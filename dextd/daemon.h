@@ -34,6 +34,10 @@ struct daemon {
 	struct loop_fd listener;
 	struct loop_timer accept_again; // after running out of descriptors
 	int listen_fd;
+	int awake_fd;         // owned; -1: nobody holds it
+	unsigned n_awake;     // connections that do (awake.h)
+	uint32_t dext_layers; // layers that every dext so far reported of itself
+	bool dexts_reported;  // at least one did
 	bool stopping;
 };
 

@@ -177,7 +177,7 @@ static uint64_t count_descriptors(void)
 OSDictionary *describe_daemon(struct daemon *daemon)
 {
 	unsigned left_off = 0;
-	CLEANUP(properties_releasep) OSDictionary *d = OSDictionary_withCapacity(12);
+	CLEANUP(properties_releasep) OSDictionary *d = OSDictionary_withCapacity(13);
 	if (d == NULL || !properties_set_string(d, "version", OPENDEXT_VERSION) ||
 	    !properties_set_consumed(d, "layers", layers(daemon)) ||
 	    !properties_set_consumed(d, "bundles", bundles(daemon, &left_off)) ||
@@ -186,6 +186,7 @@ OSDictionary *describe_daemon(struct daemon *daemon)
 	    !properties_set_boolean(d, "real", daemon->usb != NULL || daemon->pci != NULL) ||
 	    !properties_set_number(d, "services", daemon->n_services) ||
 	    !properties_set_number(d, "connections", daemon->n_connections) ||
+	    !properties_set_number(d, "awake", daemon->n_awake) ||
 	    !properties_set_number(d, "clients", daemon->n_clients) ||
 	    !properties_set_number(d, "processes", count_processes(daemon)) ||
 	    !properties_set_number(d, "entries", daemon->registry.n_entries) ||

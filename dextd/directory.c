@@ -11,6 +11,7 @@
 
 #include <base/cleanup.h>
 #include <base/reason.h>
+#include <dextd/awake.h>
 #include <dextd/client.h>
 #include <dextd/connection.h>
 #include <dextd/daemon.h>
@@ -135,6 +136,22 @@ static void close_connection(struct client *client, struct channel_call *call, v
 	channel_reply(call, kIOReturnSuccess, NULL);
 }
 
+static void keep_awake(struct client *client, struct channel_call *call, void *message)
+{
+	const struct DextDirectory_KeepAwake_Msg *msg = message;
+	struct connection *connection = connection_find(client, msg->connection);
+	if (connection == NULL || connection->call != NULL) {
+		channel_reply(call, kIOReturnNotFound, "this process has no such connection");
+		return;
+	}
+	int ret = 0;
+	if (msg->keep != 0)
+		ret = awake_hold(client->daemon, connection);
+	else
+		awake_release(client->daemon, connection);
+	channel_reply(call, ret < 0 ? kIOReturnNotPermitted : kIOReturnSuccess, reason_last());
+}
+
 static int watch_type_named(const char *name, enum watch_type *type)
 {
 	static const struct {
@@ -229,6 +246,7 @@ static void copy_status(struct client *client, struct channel_call *call, void *
 	X(CopyChildren, POLICY_ANYONE, copy_children)                          \
 	X(Open, POLICY_ANYONE, open_service) /* policy_may_open, by service */ \
 	X(Close, POLICY_ANYONE, close_connection)                              \
+	X(KeepAwake, POLICY_ANYONE, keep_awake) /* --allow-low-latency */      \
 	X(Watch, POLICY_ANYONE, watch)                                         \
 	X(Unwatch, POLICY_ANYONE, unwatch)                                     \
 	X(CopyExplanation, POLICY_ANYONE, copy_explanation)                    \

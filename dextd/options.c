@@ -26,6 +26,8 @@ const char options_help[] =
 	"  --no-real                virtual devices only\n"
 	"  --require-layers LIST    start no driver without these layers of confinement: all, or\n"
 	"                           namespaces,landlock,seccomp,rlimits,user\n"
+	"  --allow-low-latency[=FILE]  keep idle CPUs awake for connections that poll, by holding\n"
+	"                           FILE open                    (/dev/cpu_dma_latency)\n"
 	"  --dext-user NAME         the user drivers run as when dextd is root   (65534)\n"
 	"  --start-timeout-ms N     how long a driver's Start may take           (10000)\n"
 	"  --stop-timeout-ms N      how long a driver's Stop may take            (5000)\n"
@@ -43,6 +45,7 @@ enum option_code {
 	OPTION_REAL,
 	OPTION_NO_REAL,
 	OPTION_REQUIRE_LAYERS,
+	OPTION_ALLOW_LOW_LATENCY,
 	OPTION_DEXT_USER,
 	OPTION_START_TIMEOUT,
 	OPTION_STOP_TIMEOUT,
@@ -60,6 +63,7 @@ static const struct option option_table[] = {
 	{ "real", no_argument, NULL, OPTION_REAL },
 	{ "no-real", no_argument, NULL, OPTION_NO_REAL },
 	{ "require-layers", required_argument, NULL, OPTION_REQUIRE_LAYERS },
+	{ "allow-low-latency", optional_argument, NULL, OPTION_ALLOW_LOW_LATENCY },
 	{ "dext-user", required_argument, NULL, OPTION_DEXT_USER },
 	{ "start-timeout-ms", required_argument, NULL, OPTION_START_TIMEOUT },
 	{ "stop-timeout-ms", required_argument, NULL, OPTION_STOP_TIMEOUT },
@@ -158,6 +162,9 @@ static int take(struct options *o, int option, const char *argument, enum option
 		break;
 	case OPTION_REQUIRE_LAYERS:
 		ret = parse_layers(argument, &o->required_layers);
+		break;
+	case OPTION_ALLOW_LOW_LATENCY:
+		o->latency_path = argument != NULL ? argument : "/dev/cpu_dma_latency";
 		break;
 	case OPTION_DEXT_USER:
 		o->dext_user = argument;

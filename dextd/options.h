@@ -19,6 +19,7 @@ struct options {
 	unsigned n_virtual_specs;
 	const char *probe_path;   // NULL: search
 	const char *dext_user;    // name or number; NULL: 65534 when root, else our own
+	const char *latency_path; // for connections that poll; NULL: not allowed
 	uint32_t required_layers; // enum sandbox_layer bits
 	bool real;                // real devices: discover, detach and hand over
 	enum log_level log_level;

@@ -38,6 +38,7 @@ START_TEST(test_defaults)
 	ck_assert_uint_eq(options.start_timeout_ms, 10000);
 	ck_assert_int_eq(options.ready_fd, -1);
 	ck_assert_uint_eq(options.required_layers, 0);
+	ck_assert_ptr_null(options.latency_path);
 }
 END_TEST
 
@@ -59,6 +60,10 @@ START_TEST(test_values)
 	ck_assert_int_eq(options.ready_fd, 9);
 	ck_assert_int_eq(parse("--require-layers=all", NULL, NULL), 0);
 	ck_assert_uint_eq(options.required_layers, SANDBOX_ALL);
+	ck_assert_int_eq(parse("--allow-low-latency", NULL, NULL), 0);
+	ck_assert_str_eq(options.latency_path, "/dev/cpu_dma_latency");
+	ck_assert_int_eq(parse("--allow-low-latency=/l", NULL, NULL), 0);
+	ck_assert_str_eq(options.latency_path, "/l");
 	ck_assert_int_eq(parse("--help", NULL, NULL), 0);
 	ck_assert_int_eq(result, OPTIONS_HELP);
 	ck_assert_int_eq(parse("--version", NULL, NULL), 0);

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * The worker pool from the inside, for the other files of this folder: who takes turns, what epoll
+ * The workers from the inside, for the other files of this folder: who takes turns, what epoll
  * watches, which alarms are set, and how a thread says that it is about to wait.
  *
- * "Locked" means the pool's one lock, which is held for a few instructions and never while foreign
- * code runs.
+ * Each worker is an event loop with a lock of its own, which is held for a few instructions and
+ * never while foreign code runs, and never two at once. "Locked" names the loop that is meant.
  */
 
 #include <stdbool.h>
@@ -14,11 +14,14 @@
 
 #include <DriverKit/IODispatchQueue.h>
 #include <base/list.h>
+#include <runtime/worker.h>
+
+struct loop;
 
 /* What every thread knows of itself. */
 struct thread_self {
 	uint32_t id;              // never 0 once asked for; never used again
-	bool is_worker;           // it is inside worker_run's loop
+	struct loop *loop;        // the one it runs; NULL: it is no worker's thread
 	IODispatchQueue *current; // borrowed: the queue it runs on; NULL: none
 };
 
@@ -33,27 +36,37 @@ static inline uint32_t self_id(void)
 
 /* --- turns --- */
 
+/* The loop of main's thread, which also has the alarms; and starting that of another worker, by
+ * number, modulo their limit: 0, or negative errno. */
+struct loop *loop_first(void);
+int pool_start(unsigned worker, struct loop **loop);
+
+void loop_lock(struct loop *loop);
+void loop_unlock(struct loop *loop);
+
 /* The right to run one queue for a while. Whoever schedules it holds the queue; a worker calls run,
  * which gives the queue up or schedules the turn again. */
 struct turn {
-	struct list link;       // pool.ready
+	struct list link;       // loop.ready
 	IODispatchQueue *queue; // borrowed: the one it is embedded in
 	void (*run)(struct turn *turn);
 };
 
+/* On the loop that the calling thread runs, or the first. */
 void pool_schedule(struct turn *turn);
-void pool_schedule_locked(struct turn *turn);
+void pool_schedule_locked(struct loop *loop, struct turn *turn);
 
 /* --- what epoll reports --- */
 
-/* `fire` is called locked: it notes the event and schedules, nothing more. */
+/* `fire` is called with the loop locked: it notes the event and schedules, nothing more. */
 struct watch {
-	struct list link; // pool.retired
+	struct list link; // loop.retired
+	struct loop *loop;
 	void (*fire)(struct watch *watch, uint32_t events);
 	void (*destroy)(struct watch *watch);
 };
 
-/* epoll_ctl. 0 or negative errno. */
+/* epoll_ctl in the watch's loop. 0 or negative errno. */
 int pool_watch(int operation, int fd, uint32_t events, struct watch *watch);
 
 /* Destroy a watch whose descriptor was removed, as soon as no thread can hold an event of it. */
@@ -61,22 +74,20 @@ void pool_retire(struct watch *watch);
 
 /* --- alarms --- */
 
-/* `fire` as above, once, with the alarm unset. */
+/* `fire` as above, with the first loop locked, once, with the alarm unset. */
 struct alarm {
-	struct list link; // pool.alarms
+	struct list link; // loop.alarms
 	uint64_t deadline_ns;
 	void (*fire)(struct alarm *alarm);
 };
 
 void alarm_init(struct alarm *alarm, void (*fire)(struct alarm *alarm));
-void pool_set_alarm_locked(struct alarm *alarm, uint64_t deadline_ns); // 0: unset
-
-void pool_lock(void);
-void pool_unlock(void);
+/* The first loop is locked. 0: unset. */
+void pool_set_alarm_locked(struct alarm *alarm, uint64_t deadline_ns);
 
 /* --- waiting --- */
 
-/* A worker that is about to wait makes sure that another one runs the loop, and says when it has
+/* A thread that is about to wait makes sure that another one runs its loop, and says when that has
  * ended. Not nested. On other threads both do nothing. -EAGAIN: no further thread can be had. */
 int pool_begin_wait(void);
 void pool_end_wait(void);

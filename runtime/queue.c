@@ -56,6 +56,7 @@ struct IODispatchQueue_IVars {
 	/* The holder's: */
 	struct queue_item *items;          // next to run; taken from `top`
 	bool kept;                         // this busy spell holds a reference to the queue
+	bool yields;                       // others have their turn after this item
 	struct list sleepers;              // sleeper.link
 	struct cancellation *cancellation; // waits for the sleepers; NULL: none
 	struct turn turn;
@@ -251,7 +252,7 @@ static void drain(struct turn *turn)
 	IODispatchQueue *queue = turn->queue;
 	IODispatchQueue *outer = enter(queue);
 
-	for (int n = 0; n < BATCH; n++) {
+	for (int n = 0; n < BATCH && !q->yields; n++) {
 		struct queue_item *item = cancel_is_due(q) ? NULL : pop(q);
 		if (item != NULL && item->run == grant) {
 			leave(outer);
@@ -270,6 +271,7 @@ static void drain(struct turn *turn)
 		enter(queue);
 	}
 	leave(outer);
+	q->yields = false;
 	atomic_store_explicit(&q->holder, 0, memory_order_relaxed);
 	pool_schedule(turn);
 }
@@ -306,6 +308,16 @@ bool queue_post(IODispatchQueue *queue, struct queue_item *item)
 IODispatchQueue *queue_current(void)
 {
 	return self_thread.current;
+}
+
+void queue_yield(IODispatchQueue *queue)
+{
+	queue->ivars->yields = true;
+}
+
+bool queue_is_wanted(IODispatchQueue *queue)
+{
+	return peek(queue->ivars) != NULL;
 }
 
 /* --- waiting for a queue --- */

@@ -4,7 +4,7 @@
 /*
  * Work, as families and backends use it: queues, descriptors in the event loop, timers, waiting.
  *
- * A worker thread runs the event loop; a thread that must block hands the loop to another first
+ * A worker's thread runs its event loop; a thread that must block hands the loop to another first
  * (worker_wait), so a driver that waits in one queue never stops the others. IODispatchQueue is
  * the public face of struct queue_item and of the functions here.
  */
@@ -28,6 +28,12 @@ bool queue_post(IODispatchQueue *queue, struct queue_item *item);
 /* The queue the calling thread is running on; borrowed; NULL: none. */
 IODispatchQueue *queue_current(void);
 
+/* On the queue: when the present item returns, other queues have their turn before the next one. */
+void queue_yield(IODispatchQueue *queue);
+
+/* On the queue: does a further item, or a thread, wait for it? */
+bool queue_is_wanted(IODispatchQueue *queue);
+
 /* Run fn on the queue, held, and wait: inline when idle or already on it; also on a cancelled one.
  * fn ran if 0 is returned. -EDEADLK: the queue's holder waits for one that this thread holds;
  * -EAGAIN: it is busy, and no further thread can be had to run the event loop meanwhile. */
@@ -40,6 +46,11 @@ struct fd_source;
  * fd is borrowed and must outlive the source. */
 int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQueue *queue,
 		   void (*fn)(void *context, uint32_t ready), void *context);
+/* The same, watched by the worker of that number, modulo their limit, which is started for it if
+ * need be: it runs the queue itself if it finds it idle. fd_source_open: the first worker. */
+int fd_source_open_on(struct fd_source **out, unsigned worker, int fd, uint32_t events,
+		      IODispatchQueue *queue, void (*fn)(void *context, uint32_t ready),
+		      void *context);
 /* On its queue. 0 pauses the source: not even a hang-up is reported. */
 int fd_source_set_events(struct fd_source *source, uint32_t events);
 /* fn never runs after. Meant for its queue; off it, waits until fn has returned. */
@@ -59,6 +70,9 @@ struct timer_source *timer_source_close(struct timer_source *timer);
  * it. */
 int worker_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
 void worker_wake(_Atomic uint32_t *word);
+/* Does anything else wait for the worker whose thread calls: a queue, an alarm, a descriptor? One
+ * system call. For whoever looks at memory instead of sleeping. */
+bool worker_is_wanted(void);
 /* Wait until fd is ready for `events` (POLLIN, POLLOUT), likewise: what an exchange with a device
  * process uses instead of poll(). What comes within a millisecond costs no hand-over. The ready
  * events; 0: deadline_ns has passed; or a negative errno (-EAGAIN: no thread for the event loop).

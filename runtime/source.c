@@ -4,7 +4,7 @@
  * Descriptors and timers as sources of work.
  *
  * Both are an item that is posted when something happened: to fire is to note what, under the
- * pool's lock, and to post unless the item is queued already. A descriptor is registered one-shot,
+ * loop's lock, and to post unless the item is queued already. A descriptor is registered one-shot,
  * so epoll disarms it, and it is armed again when its function has returned; with EPOLLET it stays
  * armed, and events that come meanwhile are gathered.
  *
@@ -28,7 +28,7 @@ struct fd_source {
 	int fd;                 // borrowed; constant
 	void (*fn)(void *context, uint32_t ready);
 	void *context;
-	/* Guarded by the pool's lock: */
+	/* Guarded by the loop's lock: */
 	uint32_t events;
 	uint32_t ready; // not yet given to fn
 	uint32_t refs;
@@ -68,9 +68,9 @@ static void fd_source_destroy(struct watch *watch)
 
 static void fd_source_unref(struct fd_source *source)
 {
-	pool_lock();
+	loop_lock(source->watch.loop);
 	bool last = --source->refs == 0;
-	pool_unlock();
+	loop_unlock(source->watch.loop);
 	if (last)
 		pool_retire(&source->watch);
 }
@@ -111,37 +111,49 @@ static void fd_source_fire(struct watch *watch, uint32_t events)
 	source->queued = true;
 	source->refs++;
 	if (turn != NULL)
-		pool_schedule_locked(turn);
+		pool_schedule_locked(watch->loop, turn);
 }
 
 static void fd_source_run(struct queue_item *item)
 {
 	struct fd_source *source = container_of(item, struct fd_source, item);
 
-	pool_lock();
+	loop_lock(source->watch.loop);
 	source->queued = false;
 	uint32_t ready = source->ready;
 	source->ready = 0;
 	source->running = true;
 	bool call = !source->closed && source->events != 0;
-	pool_unlock();
+	loop_unlock(source->watch.loop);
 	if (call)
 		source->fn(source->context, ready);
-	pool_lock();
+	loop_lock(source->watch.loop);
 	source->running = false;
 	if (!source->closed && source->events != 0 && (!is_edge(source) || source->stale))
 		arm(source);
-	pool_unlock();
+	loop_unlock(source->watch.loop);
 	fd_source_unref(source);
 }
 
 int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQueue *queue,
 		   void (*fn)(void *context, uint32_t ready), void *context)
 {
-	struct fd_source *source = calloc(1, sizeof(*source));
+	return fd_source_open_on(out, 0, fd, events, queue, fn, context);
+}
 
+int fd_source_open_on(struct fd_source **out, unsigned worker, int fd, uint32_t events,
+		      IODispatchQueue *queue, void (*fn)(void *context, uint32_t ready),
+		      void *context)
+{
+	struct loop *loop;
+	int ret = pool_start(worker, &loop);
+
+	if (ret < 0)
+		return ret;
+	struct fd_source *source = calloc(1, sizeof(*source));
 	if (source == NULL)
 		return -ENOMEM;
+	source->watch.loop = loop;
 	source->item.run = fd_source_run;
 	source->watch.fire = fd_source_fire;
 	source->watch.destroy = fd_source_destroy;
@@ -155,11 +167,11 @@ int fd_source_open(struct fd_source **out, int fd, uint32_t events, IODispatchQu
 	OSObjectRetain(queue);
 
 	/* Locked, so that an event that comes at once finds *out and all else in place. */
-	pool_lock();
-	int ret = pool_watch(EPOLL_CTL_ADD, fd, epoll_events(events), &source->watch);
+	loop_lock(source->watch.loop);
+	ret = pool_watch(EPOLL_CTL_ADD, fd, epoll_events(events), &source->watch);
 	if (ret == 0)
 		*out = source;
-	pool_unlock();
+	loop_unlock(source->watch.loop);
 	if (ret < 0)
 		fd_source_destroy(&source->watch);
 	return ret;
@@ -169,13 +181,13 @@ int fd_source_set_events(struct fd_source *source, uint32_t events)
 {
 	int ret = 0;
 
-	pool_lock();
+	loop_lock(source->watch.loop);
 	source->stale |= source->events != events;
 	source->events = events;
 	/* One that is queued or running is armed when it has run. */
 	if (source->stale && !source->closed && !source->queued && !source->running)
 		ret = arm(source);
-	pool_unlock();
+	loop_unlock(source->watch.loop);
 	return ret;
 }
 
@@ -183,10 +195,10 @@ struct fd_source *fd_source_close(struct fd_source *source)
 {
 	if (source == NULL)
 		return NULL;
-	pool_lock();
+	loop_lock(source->watch.loop);
 	source->closed = true;
 	pool_watch(EPOLL_CTL_DEL, source->fd, 0, &source->watch);
-	pool_unlock();
+	loop_unlock(source->watch.loop);
 	wait_for_end(source->queue);
 	fd_source_unref(source);
 	return NULL;
@@ -200,7 +212,7 @@ struct timer_source {
 	IODispatchQueue *queue; // kept; constant
 	void (*fn)(void *context);
 	void *context;
-	/* Guarded by the pool's lock: */
+	/* Guarded by the first loop's lock: */
 	uint32_t refs;
 	bool expired; // fn is due; a new setting takes it back
 	bool queued, closed;
@@ -208,9 +220,9 @@ struct timer_source {
 
 static void timer_source_unref(struct timer_source *timer)
 {
-	pool_lock();
+	loop_lock(loop_first());
 	bool last = --timer->refs == 0;
-	pool_unlock();
+	loop_unlock(loop_first());
 	if (!last)
 		return;
 	OSObjectRelease(timer->queue);
@@ -229,18 +241,18 @@ static void timer_source_fire(struct alarm *alarm)
 	timer->queued = true;
 	timer->refs++;
 	if (turn != NULL)
-		pool_schedule_locked(turn);
+		pool_schedule_locked(loop_first(), turn);
 }
 
 static void timer_source_run(struct queue_item *item)
 {
 	struct timer_source *timer = container_of(item, struct timer_source, item);
 
-	pool_lock();
+	loop_lock(loop_first());
 	bool due = timer->expired && !timer->closed;
 	timer->expired = false;
 	timer->queued = false;
-	pool_unlock();
+	loop_unlock(loop_first());
 	if (due)
 		timer->fn(timer->context);
 	timer_source_unref(timer);
@@ -268,14 +280,14 @@ int timer_source_set(struct timer_source *timer, uint64_t deadline_ns)
 {
 	int ret = 0;
 
-	pool_lock();
+	loop_lock(loop_first());
 	if (timer->closed) {
 		ret = -EINVAL;
 	} else {
 		timer->expired = false;
 		pool_set_alarm_locked(&timer->alarm, deadline_ns);
 	}
-	pool_unlock();
+	loop_unlock(loop_first());
 	return ret;
 }
 
@@ -283,11 +295,11 @@ struct timer_source *timer_source_close(struct timer_source *timer)
 {
 	if (timer == NULL)
 		return NULL;
-	pool_lock();
+	loop_lock(loop_first());
 	timer->closed = true;
 	timer->expired = false;
 	pool_set_alarm_locked(&timer->alarm, 0);
-	pool_unlock();
+	loop_unlock(loop_first());
 	wait_for_end(timer->queue);
 	timer_source_unref(timer);
 	return NULL;

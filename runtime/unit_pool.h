@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The frame of the runtime's unit tests: base/unit_test.h, with the pool open before descriptors
- * are noted, for the pool stays open as long as the process.
+ * The frame of the runtime's unit tests: base/unit_test.h, with all loops open before descriptors
+ * are noted, for they stay open as long as the process.
  *
  * A test posts its first work and lends its thread with worker_run(); the work ends with
  * worker_stop().
@@ -13,7 +13,7 @@
 #include <sys/epoll.h>
 
 #include <base/unit_test.h>
-#include <runtime/pool.h>
+#include <runtime/loop.h>
 #include <runtime/queue.h>
 #include <runtime/worker.h>
 
@@ -26,7 +26,8 @@
 
 static inline void open_pool(void)
 {
-	ck_assert_int_lt(pool_watch(EPOLL_CTL_DEL, -1, 0, NULL), 0);
+	for (unsigned i = 0; i < worker_limit(); i++)
+		ck_assert_int_eq(loop_open(&loops[i]), 0);
 }
 
 static inline int pool_tests_run(const char *name, const TTest *const *tests, size_t n_tests)

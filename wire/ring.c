@@ -30,10 +30,18 @@
  *	no slot is free	      caller: count itself as waiting, look for a free slot
  *			      caller that is done: free the slot, look at the count, wake
  *
+ * One who looks before it sleeps (waiting.c) stores nothing and has no flag set: it only comes to
+ * the store of its pair later, and whoever stores before that need not ring or wake. Where a side
+ * runs and which policy it wishes are hints: nothing here depends on them but time.
+ *
+ * Which doorbell a caller rings is a matter of placement alone. All of them lead to the one queue
+ * that takes this ring's calls, and the flag says whether that is idle; so whichever was rung, the
+ * ring is looked at. A further worker's doorbell is announced after it is watched.
+ *
  * Entries may be published out of order. The dext then finds the next one missing and sleeps again;
  * the missing one's publisher finds the flag set and rings. A caller sleeps on the state word
  * itself: it goes from POSTED to AWAITED before, so whoever ends the call sees that there is
- *someone to wake, and the kernel compares the word once more.
+ * someone to wake, and the kernel compares the word once more.
  *
  * The end. Whoever closes the ring claims a notice, writes status and reason there, and only then
  * names it in `closed`: one who is killed in between has closed nothing, and disturbs no other.

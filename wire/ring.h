@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include <DriverKit/IOTypes.h>
+#include <wire/waiting.h>
 
 #define RING_MAGIC     0x47525844U // "DXRG"
 #define RING_MAJOR     1U
@@ -31,6 +32,7 @@
 #define RING_SCALARS   16U
 #define RING_SLOTS     32U // what ring_create makes; receivers accept powers of two from 1 to 1024
 #define RING_EVENTS    64U
+#define RING_DOORBELLS 4U // one per worker of the dext; the first comes with the ring
 
 enum ring_kind {
 	RING_CALL = 1,  // ExternalMethod
@@ -71,12 +73,15 @@ struct ring_event {
 };
 
 /* What travels on a connection's socket beside the ring, dext to application. */
-enum { RING_SOCKET_WAKE = 1, RING_SOCKET_DESCRIPTOR = 2 };
+enum {
+	RING_SOCKET_WAKE = 1,
+	RING_SOCKET_DESCRIPTOR = 2, // sequence: the call that the attached descriptor belongs to
+	RING_SOCKET_DOORBELL = 3,   // sequence: the worker whose doorbell is attached, an eventfd
+};
 struct ring_socket_message {
 	uint32_t kind;
 	uint32_t reserved;
-	uint64_t sequence; // RING_SOCKET_DESCRIPTOR: the call it belongs to; one descriptor is
-			   // attached
+	uint64_t sequence;
 };
 
 /* dextd. A sealed memfd; returned. */
@@ -91,9 +96,19 @@ int ring_server_open(struct ring_server **out, int memory_fd); // fd borrowed; -
 struct ring_server *ring_server_close(struct ring_server *s);  // returns NULL
 /* 1: `request` is the next call. 0: none waits. -EBADMSG. */
 int ring_server_next(struct ring_server *s, struct ring_request *request);
+/* When none waits, and before ring_server_sleep: look for the next call as long as that pays, or
+ * until `stop` (which may be NULL) says that something else waits for this thread; it is asked
+ * about once in a microsecond. True: there may be a call. False: sleep. */
+bool ring_server_linger(struct ring_server *s, bool (*stop)(void *context), void *context);
 /* Before sleeping: true when nothing waits and the flag is set, so that a caller rings the
  * doorbell. */
 bool ring_server_sleep(struct ring_server *s);
+/* A caller rings the worker of its CPU's number modulo `n`, at most RING_DOORBELLS, as soon as that
+ * doorbell was sent on the socket and then announced here; until then, the first one. */
+void ring_server_set_workers(struct ring_server *s, uint32_t n);
+void ring_server_announce_doorbell(struct ring_server *s, uint32_t worker);
+/* The worker that the last call's caller would ring. */
+uint32_t ring_server_caller_worker(const struct ring_server *s);
 int ring_server_reply(struct ring_server *s, uint32_t slot, const struct ring_reply *reply);
 /* Events that ring_server_event would still take. */
 uint32_t ring_server_event_room(struct ring_server *s);
@@ -108,6 +123,10 @@ struct ring_client *ring_client_close(struct ring_client *c);
 /* While a call waits, run `look` twice a second: it may find that the peer is gone, and ring_abort.
  */
 void ring_client_set_look(struct ring_client *c, void (*look)(void *context), void *context);
+/* The doorbell of a further worker, borrowed, non-blocking. `look` is run to fetch one. */
+void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd);
+/* How both sides wait for each other from now on. */
+void ring_client_set_waiting(struct ring_client *c, enum waiting_policy policy);
 /* Submit and wait for the reply, at most timeout_ms; request->sequence is set. 0: `reply` is valid:
  * the dext's, or, when the ring was aborted meanwhile, the abort's status and reason. -ETIMEDOUT:
  * the slot stays the call's until its reply comes. -ECONNRESET: the connection had ended before,

@@ -21,12 +21,14 @@
 /* Nobody wakes for a zombie's answer: one who waits for a slot looks again this often. */
 #define ZOMBIE_LOOK_NS 50000000U
 
+#define NS_PER_MS 1000000ULL
+
 enum { SLOT_WORDS = RING_COUNT_MAX / 64 };
 
 struct ring_client {
 	struct ring_view view;
-	int doorbell_fd;             // borrowed
-	void (*look)(void *context); // may be NULL
+	_Atomic int doorbells[RING_DOORBELLS]; // borrowed; by worker; -1: not had
+	void (*look)(void *context);           // may be NULL
 	void *look_context;
 
 	_Atomic uint64_t tail;                // the next submission
@@ -34,6 +36,7 @@ struct ring_client {
 	_Atomic uint64_t zombies[SLOT_WORDS]; // bit: its call timed out
 	_Atomic uint32_t waiters;             // threads that wait for a slot
 	_Atomic uint32_t freed;               // their futex: counts wakes
+	struct waiting waiting;
 
 	uint64_t event_head; // of the one reader
 };
@@ -51,7 +54,10 @@ int ring_client_open(struct ring_client **out, int memory_fd, int doorbell_fd)
 		free(c);
 		return ret;
 	}
-	c->doorbell_fd = doorbell_fd;
+	atomic_init(&c->doorbells[0], doorbell_fd);
+	for (uint32_t i = 1; i < RING_DOORBELLS; i++)
+		atomic_init(&c->doorbells[i], -1);
+	waiting_init(&c->waiting, WAITING_CALLER);
 	for (uint32_t i = 0; i < c->view.n_slots; i++)
 		atomic_fetch_or(&c->free[i / 64], UINT64_C(1) << (i % 64));
 	*out = c;
@@ -73,11 +79,25 @@ void ring_client_set_look(struct ring_client *c, void (*look)(void *context), vo
 	c->look_context = context;
 }
 
+void ring_client_set_waiting(struct ring_client *c, enum waiting_policy policy)
+{
+	waiting_set_policy(&c->waiting, WAITING_CALLER, policy);
+	atomic_store_explicit(&c->view.header->waiting, policy, memory_order_relaxed);
+}
+
+/* A call's time begins when it first has to sleep: one that need not takes no look at the clock. */
+struct deadline {
+	uint32_t timeout_ms;
+	uint64_t ns; // 0: not begun
+};
+
 /* Nanoseconds until then, at most `limit`; 0: it is past. */
-static uint64_t time_left(uint64_t deadline_ns, uint64_t limit)
+static uint64_t time_left(struct deadline *deadline, uint64_t limit)
 {
 	uint64_t now = clock_now_ns();
-	uint64_t left = now < deadline_ns ? deadline_ns - now : 0;
+	if (deadline->ns == 0)
+		deadline->ns = now + deadline->timeout_ms * NS_PER_MS;
+	uint64_t left = now < deadline->ns ? deadline->ns - now : 0;
 	return left < limit ? left : limit;
 }
 
@@ -144,7 +164,7 @@ static int try_slot(struct ring_client *c)
 }
 
 /* The slot's number, or -EAGAIN. */
-static int take_slot(struct ring_client *c, uint64_t deadline_ns)
+static int take_slot(struct ring_client *c, struct deadline *deadline)
 {
 	int index = try_slot(c);
 	if (index >= 0)
@@ -153,7 +173,7 @@ static int take_slot(struct ring_client *c, uint64_t deadline_ns)
 	for (;;) {
 		uint32_t freed = atomic_load(&c->freed);
 		index = try_slot(c);
-		uint64_t left = time_left(deadline_ns, ZOMBIE_LOOK_NS);
+		uint64_t left = time_left(deadline, ZOMBIE_LOOK_NS);
 		if (index >= 0 || left == 0)
 			break;
 		futex_wait(&c->freed, freed, left, FUTEX_PRIVATE);
@@ -184,9 +204,30 @@ static void write_request(struct ring_client *c, uint32_t index, const struct ri
 	store(&slot->n_scalars_out, request->n_scalars_out);
 	store(&slot->structure_size, request->structure_size);
 	store(&slot->structure_out_max, request->structure_out_max);
+	store(&slot->caller_cpu, waiting_here());
 	ring_store(slot->payload, request->scalars, request->n_scalars * 8);
 	ring_store(ring_structure(&c->view, index, request->n_scalars, request->structure_size),
 		   request->structure, request->structure_size);
+}
+
+void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd)
+{
+	atomic_store(&c->doorbells[worker], doorbell_fd);
+}
+
+/* The doorbell of this CPU's worker; the first one's as long as there is no such. */
+static int choose_doorbell(struct ring_client *c)
+{
+	uint32_t workers = load(&c->view.header->workers);
+	uint32_t here = waiting_here();
+	if (workers < 2 || workers > RING_DOORBELLS || here == 0)
+		return atomic_load(&c->doorbells[0]);
+	uint32_t worker = (here - 1) % workers;
+	bool was_sent = (load(&c->view.header->doorbells) >> worker & 1) != 0;
+	if (was_sent && atomic_load(&c->doorbells[worker]) < 0 && c->look != NULL)
+		c->look(c->look_context);
+	int fd = atomic_load(&c->doorbells[worker]);
+	return fd >= 0 ? fd : atomic_load(&c->doorbells[0]);
 }
 
 /* A full doorbell has been rung already. */
@@ -197,9 +238,10 @@ static void ring_doorbell(struct ring_client *c)
 		return;
 	if (atomic_exchange(&c->view.header->server_sleeps, 0) == 0)
 		return;
+	int doorbell_fd = choose_doorbell(c);
 	ssize_t written;
 	do
-		written = write(c->doorbell_fd, &one, sizeof(one));
+		written = write(doorbell_fd, &one, sizeof(one));
 	while (written < 0 && errno == EINTR);
 }
 
@@ -216,12 +258,22 @@ static void publish(struct ring_client *c, uint32_t index, struct ring_request *
 	atomic_store(&entry->ticket, position + 1);
 }
 
-/* The state that ended the wait; POSTED or AWAITED when the time is over. */
-static uint32_t wait_for_end(struct ring_client *c, struct ring_slot *slot, uint64_t deadline_ns)
+static bool has_ended(const void *context)
 {
+	const struct ring_slot *slot = context;
+	return atomic_load_explicit(&slot->state, memory_order_acquire) != RING_POSTED;
+}
+
+/* The state that ended the wait; POSTED or AWAITED when the time is over. */
+static uint32_t wait_for_end(struct ring_client *c, struct ring_slot *slot,
+			     struct deadline *deadline)
+{
+	struct waiting_spin spin = { .waiting = &c->waiting, .peer = &c->view.header->server_cpu };
+	if (deadline->timeout_ms != 0)
+		waiting_spin(&spin, has_ended, slot);
 	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	while (state == RING_POSTED || state == RING_AWAITED) {
-		uint64_t left = time_left(deadline_ns, PEER_LOOK_NS);
+		uint64_t left = time_left(deadline, PEER_LOOK_NS);
 		if (left == 0)
 			break;
 		if (state == RING_POSTED &&
@@ -292,10 +344,10 @@ int ring_client_call(struct ring_client *c, struct ring_request *request, struct
 	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS ||
 	    request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK)
 		return -EINVAL;
-	uint64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	struct deadline deadline = { .timeout_ms = timeout_ms };
 	if (ring_view_closed(&c->view, reply))
 		return -ECONNRESET;
-	int index = take_slot(c, deadline_ns);
+	int index = take_slot(c, &deadline);
 	if (index < 0)
 		return index;
 	write_request(c, (uint32_t)index, request);
@@ -306,7 +358,7 @@ int ring_client_call(struct ring_client *c, struct ring_request *request, struct
 		ring_slot_end(slot, RING_ABORTED);
 	else
 		ring_doorbell(c);
-	return finish_call(c, request, reply, wait_for_end(c, slot, deadline_ns));
+	return finish_call(c, request, reply, wait_for_end(c, slot, &deadline));
 }
 
 /* --- events --- */

@@ -41,7 +41,10 @@ struct ring_header {
 
 	/* Line: the dext's sleep. */
 	_Alignas(64) _Atomic uint32_t server_sleeps; // set by the dext, cleared by who rings
-	_Atomic uint32_t server_cpu;                 // 1 + a CPU, a hint for spinning; 0: unknown
+	_Atomic uint32_t server_cpu; // where the dext last took a call, as waiting_here
+	_Atomic uint32_t waiting;    // enum waiting_policy: what the application wishes
+	_Atomic uint32_t workers;    // of the dext: a hint for choosing a doorbell; 0: one
+	_Atomic uint32_t doorbells;  // bit: this worker's was sent
 
 	/* Line: where a successor of the dext goes on. */
 	_Alignas(64) _Atomic uint64_t taken; // submissions the dext has taken
@@ -78,7 +81,7 @@ struct ring_slot {
 	_Atomic uint32_t structure_size, structure_out_max;
 	_Atomic uint32_t status;
 	_Atomic uint32_t flags;      // of the method, as registered with dextd; none yet
-	_Atomic uint32_t caller_cpu; // as ring_header.server_cpu
+	_Atomic uint32_t caller_cpu; // where the caller posted it, as waiting_here
 	uint32_t reserved;
 	_Atomic uint64_t payload[RING_PAYLOAD / 8];
 };

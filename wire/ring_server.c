@@ -13,6 +13,10 @@ struct ring_server {
 	struct ring_view view;
 	uint64_t head;         // the next submission; of the thread that takes
 	_Atomic uint8_t *busy; // per slot: taken and not answered
+	uint32_t cpu;          // what the header's server_cpu was set to; of the thread that takes
+	_Atomic uint32_t caller_cpu; // of the last call
+	struct waiting waiting;      // of the thread that takes
+	uint32_t workers;
 
 	pthread_mutex_t event_lock;
 	uint64_t event_tail; // event_lock
@@ -35,6 +39,7 @@ int ring_server_open(struct ring_server **out, int memory_fd)
 		return -ENOMEM;
 	}
 	pthread_mutex_init(&s->event_lock, NULL);
+	waiting_init(&s->waiting, WAITING_SERVER);
 	s->head = atomic_load(&s->view.header->taken);
 	s->event_tail = atomic_load(&s->view.header->event_tail);
 	*out = s;
@@ -104,9 +109,26 @@ static bool may_serve(struct ring_server *s, uint32_t index)
 	return atomic_load_explicit(&s->busy[index], memory_order_relaxed) == 0;
 }
 
+static const struct ring_entry *next_entry(const struct ring_server *s)
+{
+	return &s->view.entries[s->head & (s->view.n_slots - 1)];
+}
+
+/* The application may have moved us in the header: it is set anew only when we move. */
+static void note_cpus(struct ring_server *s, uint32_t index)
+{
+	uint32_t cpu = waiting_here();
+	atomic_store_explicit(&s->caller_cpu, load(&s->view.slots[index].caller_cpu),
+			      memory_order_relaxed);
+	if (s->cpu == cpu)
+		return;
+	s->cpu = cpu;
+	atomic_store_explicit(&s->view.header->server_cpu, cpu, memory_order_relaxed);
+}
+
 int ring_server_next(struct ring_server *s, struct ring_request *request)
 {
-	const struct ring_entry *entry = &s->view.entries[s->head & (s->view.n_slots - 1)];
+	const struct ring_entry *entry = next_entry(s);
 	uint64_t ticket = atomic_load_explicit(&entry->ticket, memory_order_acquire);
 	if (ticket == ring_stale(s->head, s->view.n_slots))
 		return 0;
@@ -116,20 +138,55 @@ int ring_server_next(struct ring_server *s, struct ring_request *request)
 	int ret = copy_request(s, index, request);
 	if (ret < 0)
 		return ret;
+	note_cpus(s, index);
 	atomic_store_explicit(&s->busy[index], 1, memory_order_relaxed);
 	s->head++;
 	atomic_store_explicit(&s->view.header->taken, s->head, memory_order_relaxed);
 	return 1;
 }
 
+static bool has_next(const void *context)
+{
+	const struct ring_server *s = context;
+	uint64_t ticket = atomic_load_explicit(&next_entry(s)->ticket, memory_order_acquire);
+	return ticket != ring_stale(s->head, s->view.n_slots);
+}
+
+bool ring_server_linger(struct ring_server *s, bool (*stop)(void *context), void *context)
+{
+	struct waiting_spin spin = {
+		.waiting = &s->waiting, .peer = &s->caller_cpu, .stop = stop, .context = context
+	};
+	waiting_set_policy(&s->waiting, WAITING_SERVER, load(&s->view.header->waiting));
+	return !is_closed(s) && waiting_spin(&spin, has_next, s);
+}
+
 bool ring_server_sleep(struct ring_server *s)
 {
-	const struct ring_entry *entry = &s->view.entries[s->head & (s->view.n_slots - 1)];
+	const struct ring_entry *entry = next_entry(s);
 	atomic_store(&s->view.header->server_sleeps, 1);
 	if (atomic_load(&entry->ticket) == ring_stale(s->head, s->view.n_slots) || is_closed(s))
 		return true;
 	atomic_store(&s->view.header->server_sleeps, 0);
 	return false;
+}
+
+void ring_server_set_workers(struct ring_server *s, uint32_t n)
+{
+	s->workers = n < RING_DOORBELLS ? n : RING_DOORBELLS;
+	atomic_store_explicit(&s->view.header->doorbells, 1, memory_order_relaxed);
+	atomic_store_explicit(&s->view.header->workers, s->workers, memory_order_relaxed);
+}
+
+void ring_server_announce_doorbell(struct ring_server *s, uint32_t worker)
+{
+	atomic_fetch_or(&s->view.header->doorbells, 1U << worker);
+}
+
+uint32_t ring_server_caller_worker(const struct ring_server *s)
+{
+	uint32_t cpu = load(&s->caller_cpu);
+	return cpu != 0 && s->workers > 1 ? (cpu - 1) % s->workers : 0;
 }
 
 static void write_values(struct ring_server *s, uint32_t index, const struct ring_reply *reply)

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A ring is served on the default queue of its user client: the doorbell is an edge-triggered
- * source of that queue, so the worker that took the wake-up takes the calls off the ring and runs
+ * A ring is served on the default queue of its user client: a doorbell is an edge-triggered source
+ * of that queue, so the worker that took the wake-up takes the calls off the ring and runs
  * ExternalMethod itself. A turn is bounded, after which the connection queues up again behind the
  * others: one busy application cannot starve the rest.
+ *
+ * Doorbells. A connection comes with one, the first worker's. When a caller on another CPU has had
+ * to ring that, the doorbell of its own worker is made, watched there, and sent on the socket; so
+ * an idle connection, or one that is used from one CPU, costs one descriptor. Whether a doorbell
+ * is heard by this worker or that, the queue is one.
  *
  * An asynchronous call becomes an OSAction whose delivery writes an event. Each such call reserves
  * one place in the event ring when it is accepted, so its completion always finds room: what an
@@ -13,8 +18,10 @@
  * A method may sleep and so give the queue up; `serving` keeps a second turn from entering.
  */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <base/cleanup.h>
@@ -23,8 +30,12 @@
 #include <families/service/connection.h>
 #include <runtime/action.h>
 #include <runtime/memory.h>
+#include <runtime/worker.h>
 
-enum { CALLS_PER_TURN = 32 };
+enum {
+	CALLS_PER_TURN = 16,
+	LOOKS_PER_POLL = 16, // a system call in about as many microseconds
+};
 
 /* --- life --- */
 
@@ -35,7 +46,8 @@ static void connection_unref(struct connection *c)
 	c->ring = ring_server_close(c->ring);
 	close_fdp(&c->memory_fd);
 	close_fdp(&c->socket_fd);
-	close_fdp(&c->doorbell_fd);
+	for (unsigned i = 0; i < RING_DOORBELLS; i++)
+		close_fdp(&c->bells[i].fd);
 	OSSafeReleaseNULL(c->queue);
 	OSSafeReleaseNULL(c->client);
 	pthread_mutex_destroy(&c->lock);
@@ -245,38 +257,73 @@ static void serve_call(struct connection *c, const struct ring_request *request,
 
 /* --- memory --- */
 
-static int find_mapping(const struct connection *c, uint64_t type, bool unused)
+/* What the application mapped, kept so that a type stays what it was. */
+struct mapping {
+	struct list link; // connection.mappings
+	uint64_t type;
+	IOMemoryDescriptor *memory; // owned
+};
+
+static struct mapping *find_mapping(const struct connection *c, uint64_t type)
 {
-	for (int i = 0; i < CONNECTION_MAPPINGS_MAX; i++) {
-		if (unused && c->mapped[i].memory == NULL)
-			return i;
-		if (!unused && c->mapped[i].memory != NULL && c->mapped[i].type == type)
-			return i;
-	}
-	return -1;
+	struct mapping *m;
+	list_for_each(m, &c->mappings, link)
+		if (m->type == type)
+			return m;
+	return NULL;
 }
 
-/* The memory of a type, asked of the driver once per mapping. */
+/* For now without memory. NULL and a reason: there is no room. */
+static struct mapping *add_mapping(struct connection *c, uint64_t type)
+{
+	struct mapping *made = NULL;
+	if (c->n_mappings < CONNECTION_MAPPINGS_MAX)
+		made = calloc(1, sizeof(*made));
+	if (made == NULL) {
+		refuse(kIOReturnNoResources, "a connection maps at most %d types",
+		       CONNECTION_MAPPINGS_MAX);
+		return NULL;
+	}
+	made->type = type;
+	list_append(&c->mappings, &made->link);
+	c->n_mappings++;
+	return made;
+}
+
+static void remove_mapping(struct connection *c, struct mapping *mapping)
+{
+	list_remove(&mapping->link);
+	c->n_mappings--;
+	OSObjectRelease(mapping->memory);
+	free(mapping);
+}
+
+static kern_return_t ask_for_memory(struct connection *c, uint64_t type, uint64_t *options,
+				    IOMemoryDescriptor **memory)
+{
+	kern_return_t ret = IOUserClient_CopyClientMemoryForType(c->client, type, options, memory);
+	if (ret == kIOReturnSuccess && *memory == NULL)
+		ret = refuse(kIOReturnError, "CopyClientMemoryForType(%llu) gave no memory",
+			     (unsigned long long)type);
+	return ret;
+}
+
+/* The memory of a type, asked of the driver for each mapping; the last is kept. */
 static kern_return_t look_up_memory(struct connection *c, uint64_t type, uint64_t *options,
 				    IOMemoryDescriptor **memory)
 {
-	int index = find_mapping(c, type, true);
-	if (index < 0)
-		return refuse(kIOReturnNoResources, "a connection maps at most %d types",
-			      CONNECTION_MAPPINGS_MAX);
-	kern_return_t ret = IOUserClient_CopyClientMemoryForType(c->client, type, options, memory);
+	kern_return_t ret = ask_for_memory(c, type, options, memory);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	if (*memory == NULL)
-		return refuse(kIOReturnError, "CopyClientMemoryForType(%llu) gave no memory",
-			      (unsigned long long)type);
-	int known = find_mapping(c, type, false);
-	if (known >= 0)
-		OSObjectRelease(c->mapped[known].memory);
-	else
-		known = index;
-	c->mapped[known].type = type;
-	c->mapped[known].memory = *memory;
+	struct mapping *m = find_mapping(c, type);
+	if (m == NULL)
+		m = add_mapping(c, type);
+	if (m == NULL) {
+		OSSafeReleaseNULL(*memory);
+		return kIOReturnNoResources;
+	}
+	OSObjectRelease(m->memory);
+	m->memory = *memory;
 	return kIOReturnSuccess;
 }
 
@@ -315,16 +362,16 @@ static void serve_map(struct connection *c, const struct ring_request *request,
 static void serve_unmap(struct connection *c, const struct ring_request *request,
 			struct ring_reply *reply)
 {
-	int index = request->n_scalars == 1 ? find_mapping(c, request->scalars[0], false) : -1;
-	if (index < 0)
+	struct mapping *m = request->n_scalars == 1 ? find_mapping(c, request->scalars[0]) : NULL;
+	if (m == NULL)
 		reply->status = refuse(kIOReturnNotFound, "that type is not mapped");
 	else
-		OSSafeReleaseNULL(c->mapped[index].memory);
+		remove_mapping(c, m);
 }
 
 /* --- turns --- */
 
-static void serve(struct connection *c)
+static void serve(struct connection *c, const struct ring_request *request)
 {
 	static void (*const serve_kind[])(struct connection *, const struct ring_request *,
 					  struct ring_reply *) = {
@@ -332,7 +379,6 @@ static void serve(struct connection *c)
 		[RING_MAP] = serve_map,
 		[RING_UNMAP] = serve_unmap,
 	};
-	const struct ring_request *request = &c->request;
 	struct ring_reply reply;
 	reply.status = kIOReturnSuccess;
 	reply.n_scalars = 0;
@@ -356,33 +402,54 @@ static void serve(struct connection *c)
 		give_up(c, ret);
 }
 
+static void post_turn(struct connection *c)
+{
+	if (c->dead || c->turning)
+		return;
+	c->turning = true;
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	if (queue_post(c->queue, &c->turn)) {
+		queue_yield(c->queue);
+		return;
+	}
+	c->turning = false;
+	connection_unref(c);
+}
+
+/* Something else waits for this queue, or, looked at more rarely, for this worker. */
+static bool is_wanted(void *context)
+{
+	struct connection *c = context;
+	return queue_is_wanted(c->queue) ||
+	       (++c->looks % LOOKS_PER_POLL == 0 && worker_is_wanted());
+}
+
+/* Every call there is, until the ring sleeps. False: there may be more than one turn takes. */
+static bool serve_batch(struct connection *c)
+{
+	struct ring_request request;
+	for (int n = 0; n < CALLS_PER_TURN && !c->dead;) {
+		int ret = ring_server_next(c->ring, &request);
+		if (ret < 0)
+			give_up(c, ret);
+		else if (ret > 0)
+			serve(c, &request);
+		else if (!ring_server_linger(c->ring, is_wanted, c) && ring_server_sleep(c->ring))
+			return true;
+		n += ret > 0 ? 1 : 0;
+	}
+	return c->dead;
+}
+
 static void take_turn(struct connection *c)
 {
 	if (c->serving)
 		return;
 	c->serving = true;
-	for (int n = 0; n < CALLS_PER_TURN && !c->dead; n++) {
-		int ret = ring_server_next(c->ring, &c->request);
-		if (ret < 0) {
-			give_up(c, ret);
-			break;
-		}
-		if (ret > 0) {
-			serve(c);
-		} else if (ring_server_sleep(c->ring)) {
-			c->serving = false;
-			return;
-		}
-	}
+	bool done = serve_batch(c);
 	c->serving = false;
-	if (!c->dead && !c->turning) {
-		c->turning = true;
-		atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-		if (!queue_post(c->queue, &c->turn)) {
-			c->turning = false;
-			connection_unref(c);
-		}
-	}
+	if (!done)
+		post_turn(c);
 }
 
 static void on_turn(struct queue_item *item)
@@ -393,10 +460,44 @@ static void on_turn(struct queue_item *item)
 	connection_unref(c);
 }
 
+/* --- doorbells --- */
+
+static void on_bell(void *context, uint32_t ready);
+
+static int watch_bell(struct connection *c, uint32_t worker)
+{
+	struct connection_bell *bell = &c->bells[worker];
+	return fd_source_open_on(&bell->source, worker, bell->fd, EPOLLIN | EPOLLET, c->queue,
+				 on_bell, c);
+}
+
+/* Give the application the doorbell of another worker. Without it all goes on as before. */
+static void add_bell(struct connection *c, uint32_t worker)
+{
+	struct connection_bell *bell = &c->bells[worker];
+	c->bells_tried |= 1U << worker;
+	bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int ret = bell->fd < 0 ? -errno : watch_bell(c, worker);
+	if (ret == 0) {
+		pthread_mutex_lock(&c->lock);
+		ret = socket_tell(c, RING_SOCKET_DOORBELL, worker, bell->fd);
+		pthread_mutex_unlock(&c->lock);
+	}
+	if (ret == 0)
+		ring_server_announce_doorbell(c->ring, worker);
+	else
+		log_warn("connection %llu: no doorbell for worker %u (%d)",
+			 (unsigned long long)c->id, worker, ret);
+}
+
 static void on_bell(void *context, uint32_t ready)
 {
+	struct connection *c = context;
 	(void)ready;
-	take_turn(context);
+	take_turn(c);
+	uint32_t worker = ring_server_caller_worker(c->ring);
+	if ((c->bells_tried >> worker & 1) == 0 && !c->dead)
+		add_bell(c, worker);
 }
 
 struct begin {
@@ -409,8 +510,8 @@ static void begin(void *context)
 {
 	struct begin *b = context;
 	struct connection *c = b->connection;
-	b->result =
-		fd_source_open(&c->bell, c->doorbell_fd, EPOLLIN | EPOLLET, c->queue, on_bell, c);
+	c->bells_tried = 1;
+	b->result = watch_bell(c, 0);
 	if (b->result == 0)
 		take_turn(c);
 }
@@ -419,10 +520,11 @@ static void end(void *context)
 {
 	struct connection *c = context;
 	c->dead = true;
-	if (c->bell != NULL)
-		c->bell = fd_source_close(c->bell);
-	for (int i = 0; i < CONNECTION_MAPPINGS_MAX; i++)
-		OSSafeReleaseNULL(c->mapped[i].memory);
+	for (unsigned i = 0; i < RING_DOORBELLS; i++)
+		c->bells[i].source = fd_source_close(c->bells[i].source);
+	struct mapping *m, *next;
+	list_for_each_safe(m, next, &c->mappings, link)
+		remove_mapping(c, m);
 }
 
 kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient *client,
@@ -441,7 +543,10 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 	c->id = id;
 	c->memory_fd = memory_fd;
 	c->socket_fd = socket_fd;
-	c->doorbell_fd = doorbell_fd;
+	for (unsigned i = 0; i < RING_DOORBELLS; i++)
+		c->bells[i].fd = -1;
+	c->bells[0].fd = doorbell_fd;
+	list_init(&c->mappings);
 	c->turn.run = on_turn;
 	OSObjectRetain(client);
 	c->client = client;
@@ -451,6 +556,8 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 		OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(client), "Default", &c->queue);
 	if (ret == kIOReturnSuccess) {
 		b.result = ring_server_open(&c->ring, memory_fd);
+		if (b.result == 0)
+			ring_server_set_workers(c->ring, worker_limit());
 		int ret_sync = b.result == 0 ? queue_sync(c->queue, begin, &b) : 0;
 		if (ret_sync < 0)
 			b.result = ret_sync;

@@ -3,6 +3,7 @@
 
 /*
  * One application's connection, the dext's side: its ring is served on the user client's queue.
+ * An idle one is a few hundred bytes beside its ring.
  */
 
 #include <pthread.h>
@@ -14,6 +15,12 @@
 
 enum { CONNECTION_MAPPINGS_MAX = 64 };
 
+/* What wakes one worker for this connection. */
+struct connection_bell {
+	int fd; // owned; -1: none
+	struct fd_source *source;
+};
+
 struct connection {
 	struct list link;       // hosted.connections
 	uint64_t id;            // registry entry of the user client
@@ -21,16 +28,15 @@ struct connection {
 	IOUserClient *client;   // owned until close
 	IODispatchQueue *queue; // owned: the client's default queue
 	struct ring_server *ring;
-	int memory_fd, socket_fd, doorbell_fd; // owned
-	struct fd_source *bell;
-	struct queue_item turn;      // more calls than one turn takes
-	bool turning, serving, dead; // queue
-	struct ring_request request; // queue: the call being looked at
+	int memory_fd, socket_fd;                     // owned
+	struct connection_bell bells[RING_DOORBELLS]; // queue; by worker
+	uint32_t bells_tried;                         // queue; bit: it was made, or could not be
+	struct queue_item turn;                       // more calls than one turn takes
+	bool turning, serving, dead;                  // queue
+	uint32_t looks;                               // queue: while it lingers
 
-	struct { // queue: what the application mapped, kept so that a type stays what it was
-		uint64_t type;
-		IOMemoryDescriptor *memory;
-	} mapped[CONNECTION_MAPPINGS_MAX];
+	struct list mappings; // queue: what the application mapped
+	uint32_t n_mappings;
 
 	pthread_mutex_t lock; // guards what follows, and sends on the socket
 	uint32_t reserved;    // events promised to asynchronous calls that have not completed

@@ -40,6 +40,23 @@ const char *dext_last_reason(void);
 kern_return_t dext_call_timeout_set(uint32_t timeout_ms);
 uint32_t dext_call_timeout_get(void);
 
+/* How the two sides of a connection wait for each other: a property of the connection. */
+enum dext_latency {
+	/* Look for the other side for some microseconds, while it runs on another CPU and as long
+	 * as that has paid; else sleep. What a new connection has. */
+	DEXT_LATENCY_BALANCED = 0,
+	/* Look for up to a millisecond: for calls that come a thousand times a second and more.
+	 * Where dextd allows it (--allow-low-latency), idle CPUs are kept awake as long as the
+	 * connection lives. */
+	DEXT_LATENCY_BUSY_POLL = 1,
+	/* Always sleep. */
+	DEXT_LATENCY_POWER_SAVER = 2,
+};
+
+/* kIOReturnSuccess with a reason in dext_last_reason: both sides wait as asked, but idle CPUs are
+ * not kept awake. */
+kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency latency);
+
 /* Has the memory behind a mapping of IOConnectMapMemory64 vanished (its device or its file was
  * removed or cut)? It then reads as zeroes. `address`: any in the mapping, as long as it is
  * mapped. */

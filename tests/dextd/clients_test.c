@@ -5,6 +5,8 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,13 +23,18 @@ static struct client client;
 static const char *const quick[] = { "--start-timeout-ms", "500", "--stop-timeout-ms", "300",
 				     NULL };
 
-static uint64_t begin(const char *behaviour)
+static uint64_t begin_with(const char *behaviour, const char *const *options)
 {
 	rig_prepare(&rig);
 	rig_bundle(&rig, "driver", behaviour, "");
-	rig_start(&rig, quick);
+	rig_start(&rig, options);
 	client_open(&client, &rig);
 	return wait_state(&client, "driver", "running");
+}
+
+static uint64_t begin(const char *behaviour)
+{
+	return begin_with(behaviour, quick);
 }
 
 static void end(void)
@@ -397,7 +404,68 @@ START_TEST(watches_too_much)
 }
 END_TEST
 
+/* --- idle CPUs --- */
+
+static kern_return_t keep_awake(uint64_t connection, uint32_t keep)
+{
+	struct DextDirectory_KeepAwake_Msg msg = { .connection = connection, .keep = keep };
+	return client_ask(&client, &DextDirectory_KeepAwake_Shape, &msg);
+}
+
+START_TEST(keeps_awake_only_where_allowed)
+{
+	uint64_t id = begin("good");
+	struct DextDirectory_Open_Msg msg;
+	ck_assert_int_eq(open_service(&client, id, &msg), kIOReturnSuccess);
+	ck_assert_int_eq(keep_awake(msg.connection, 1), kIOReturnNotPermitted);
+	ck_assert_int_eq(keep_awake(msg.connection, 0), kIOReturnSuccess);
+	ck_assert_int_eq(keep_awake(id, 1), kIOReturnNotFound);
+	ck_assert_uint_eq(status_number(&client, "awake"), 0);
+	close_descriptors(&msg);
+	end();
+}
+END_TEST
+
+START_TEST(keeps_awake_while_a_connection_polls)
+{
+	char path[] = "/tmp/dext-awake.XXXXXX", option[64];
+	CLEANUP(close_fdp) int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	(void)snprintf(option, sizeof(option), "--allow-low-latency=%s", path);
+	const char *const options[] = { option, NULL };
+	uint64_t id = begin_with("good", options);
+	uint64_t descriptors = status_number(&client, "descriptors");
+	struct DextDirectory_Open_Msg one, two;
+	ck_assert_int_eq(open_service(&client, id, &one), kIOReturnSuccess);
+	ck_assert_int_eq(open_service(&client, id, &two), kIOReturnSuccess);
+	ck_assert_int_eq(keep_awake(one.connection, 1), kIOReturnSuccess);
+	ck_assert_int_eq(keep_awake(one.connection, 1), kIOReturnSuccess);
+	ck_assert_int_eq(keep_awake(two.connection, 1), kIOReturnSuccess);
+	ck_assert_uint_eq(status_number(&client, "awake"), 2);
+	int32_t latency_us = -1;
+	ck_assert_int_eq(pread(fd, &latency_us, sizeof(latency_us), 0), sizeof(latency_us));
+	ck_assert_int_eq(latency_us, 0);
+
+	ck_assert_int_eq(keep_awake(one.connection, 0), kIOReturnSuccess);
+	ck_assert_uint_eq(status_number(&client, "awake"), 1);
+	ck_assert_int_eq(close_connection(two.connection), kIOReturnSuccess);
+	ck_assert_int_eq(close_connection(one.connection), kIOReturnSuccess);
+	wait_status(&client, "connections", 0);
+	ck_assert_uint_eq(status_number(&client, "awake"), 0);
+	ck_assert_uint_eq(status_number(&client, "descriptors"), descriptors);
+
+	unlink(path);
+	close_descriptors(&one);
+	close_descriptors(&two);
+	ck_assert_int_eq(open_service(&client, id, &one), kIOReturnSuccess);
+	ck_assert_int_eq(keep_awake(one.connection, 1), kIOReturnNotPermitted); // no such file
+	close_descriptors(&one);
+	close_fdp(&fd);
+	end();
+}
+END_TEST
+
 UNIT_TESTS("dextd-clients", finds_services, asks_for_nothing, opens_and_closes, open_is_refused,
 	   driver_dies, driver_dies_in_open, driver_hangs_in_open, client_dies_with_connections,
 	   client_dies_in_open, client_dies_in_open_that_hangs, sends_garbage, never_reads, watches,
-	   watches_too_much)
+	   watches_too_much, keeps_awake_only_where_allowed, keeps_awake_while_a_connection_polls)

@@ -194,6 +194,21 @@ METHOD(structure)
 	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
 }
 
+METHOD(invert)
+{
+	(void)target;
+	(void)reference;
+	size_t size = OSData_getLength(arguments->structureInput);
+	const uint8_t *in = OSData_getBytesNoCopy(arguments->structureInput);
+	uint8_t out[4096];
+	if (size > sizeof(out))
+		return kIOReturnOverrun;
+	for (size_t i = 0; i < size; i++)
+		out[i] = (uint8_t)~in[i];
+	arguments->structureOutput = OSData_withBytes(out, size);
+	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
 METHOD(die)
 {
 	(void)target;
@@ -353,6 +368,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_POKE] = { poke, 0, 2, 0, 0, 0 },
 	[VICTIM_WAIT] = { wait_for_byte, 0, 0, 0, 0, 0 },
 	[VICTIM_NO_FUNCTION] = { NULL, 0, 0, 0, 0, 0 },
+	[VICTIM_INVERT] = { invert, 0, 0, ANY, 0, ANY },
 };
 
 kern_return_t IMPL(VictimUserClient, ExternalMethod)

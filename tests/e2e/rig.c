@@ -192,6 +192,11 @@ void rig_wait_explained(const char *device, const char *part)
 	ck_abort_msg("dextctl why %s does not say \"%s\":\n%s", device, part, text);
 }
 
+void rig_control(const char *command, const char *argument)
+{
+	run(need_env("DEXTCTL"), command, argument, NULL);
+}
+
 static void on_matched(void *refcon, io_iterator_t iterator)
 {
 	io_service_t service = IOIteratorNext(iterator);

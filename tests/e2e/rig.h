@@ -32,5 +32,7 @@ io_connect_t rig_open(void);
 void rig_wait_flag(IONotificationPortRef port, const int *flag);
 /* Ask `dextctl why device` until it says `part`; fails the test after 10 s. */
 void rig_wait_explained(const char *device, const char *part);
+/* Run `dextctl command argument`; fails the test when it fails. */
+void rig_control(const char *command, const char *argument);
 /* A property of a registry entry as a number; 0 when absent. */
 uint64_t rig_number(io_registry_entry_t entry, const char *key);

@@ -19,6 +19,7 @@ enum victim_method {
 	VICTIM_POKE,        // in: offset, value: writes a byte to the shared memory
 	VICTIM_WAIT,        // sets byte 0 of the shared memory, returns when byte 1 is set
 	VICTIM_NO_FUNCTION, // a row without a function
+	VICTIM_INVERT,      // any structure: as many bytes, each inverted
 	VICTIM_METHODS,
 };
 
