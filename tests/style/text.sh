@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Every source names its licence; nothing is left for later; nothing names one machine.
+# Every source names its licence; nothing is left for later; nothing names one machine; the files that
+# the documents name are there.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -28,6 +29,18 @@ unmarked=$(
 if [ -n "$unmarked" ]; then
 	echo "Without an SPDX line at the top:"
 	echo "$unmarked"
+	status=1
+fi
+
+absent=$(
+	cat README.md CONTRIBUTING.md docs/*.md | tr '`' '\n' | grep -xE '[a-z_]+(/[A-Za-z_]+)*/([A-Za-z_]+\.[a-z]+)?' |
+		sort -u | while read -r path; do
+		[ -e "$path" ] || echo "$path"
+	done
+)
+if [ -n "$absent" ]; then
+	echo "Named in a document, but not there:"
+	echo "$absent"
 	status=1
 fi
 exit "$status"
