@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The bare ring: the memory, the states and the waiting of wire/ring.h between two processes that
- * trust each other. One copy of the slot, no checks, no time limits, no objects, no end. What
- * OpenDext takes beyond this is the price of its safety and its model.
+ * The bare ring: the memory, the states and the waiting (wire/waiting.h) of wire/ring.h between two
+ * processes that trust each other. One copy of the slot, no checks, no time limits, no objects, no
+ * end. What OpenDext takes beyond this is the price of its safety and its model.
  */
 
 #include <bench/caller.h>
@@ -19,18 +19,35 @@
 struct bare {
 	struct ring_view view;
 	int doorbell_fd;
-	uint64_t tail; // of the client
+	struct waiting waiting;      // of each side, after the fork
+	uint64_t tail;               // of the client
+	uint64_t head;               // of the server
+	_Atomic uint32_t caller_cpu; // of the server: where the last call came from
 };
 
 static const uint64_t for_ever_ns = UINT64_C(1) << 60;
 
 /* --- the server --- */
 
-static void answer(struct ring_slot *slot)
+static const struct ring_entry *next_entry(const struct bare *bare)
+{
+	return &bare->view.entries[bare->head & (bare->view.n_slots - 1)];
+}
+
+static bool has_next(const void *context)
+{
+	const struct bare *bare = context;
+	return atomic_load_explicit(&next_entry(bare)->ticket, memory_order_acquire) ==
+	       bare->head + 1;
+}
+
+static void answer(struct bare *bare, struct ring_slot *slot)
 {
 	struct ring_slot copy;
-	memcpy(&copy, slot, sizeof(copy));
 	uint64_t scalars[CALLER_SCALARS];
+	memcpy(&copy, slot, sizeof(copy));
+	atomic_store_explicit(&bare->caller_cpu, copy.caller_cpu, memory_order_relaxed);
+	atomic_store_explicit(&bare->view.header->server_cpu, waiting_here(), memory_order_relaxed);
 	ring_load(scalars, copy.payload, sizeof(scalars));
 	caller_serve(scalars);
 	ring_store(slot->payload, scalars, sizeof(scalars));
@@ -38,12 +55,15 @@ static void answer(struct ring_slot *slot)
 		futex_wake(&slot->state, 1, FUTEX_SHARED);
 }
 
-static void wait_for_bell(struct ring_header *header, const struct ring_entry *entry, uint64_t head,
-			  int epoll_fd)
+static void wait_for_call(struct bare *bare, int epoll_fd)
 {
+	struct ring_header *header = bare->view.header;
+	struct waiting_spin spin = { .waiting = &bare->waiting, .peer = &bare->caller_cpu };
 	struct epoll_event event;
+	if (waiting_spin(&spin, has_next, bare))
+		return;
 	atomic_store(&header->server_sleeps, 1);
-	if (atomic_load(&entry->ticket) == head + 1)
+	if (atomic_load(&next_entry(bare)->ticket) == bare->head + 1)
 		atomic_store(&header->server_sleeps, 0);
 	else
 		epoll_pwait2(epoll_fd, &event, 1, NULL, NULL);
@@ -52,21 +72,19 @@ static void wait_for_bell(struct ring_header *header, const struct ring_entry *e
 static void serve(void *context)
 {
 	struct bare *bare = context;
-	struct ring_view *view = &bare->view;
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, bare->doorbell_fd, &event) < 0)
 		server_die("epoll");
+	waiting_init(&bare->waiting, WAITING_SERVER);
 	server_confine();
-	for (uint64_t head = 0;;) {
-		const struct ring_entry *entry = &view->entries[head & (view->n_slots - 1)];
-		if (atomic_load_explicit(&entry->ticket, memory_order_acquire) == head + 1) {
-			answer(&view->slots[atomic_load_explicit(&entry->slot,
-								 memory_order_relaxed)]);
-			head++;
-		} else {
-			wait_for_bell(view->header, entry, head, epoll_fd);
-		}
+	for (;;) {
+		while (!has_next(bare))
+			wait_for_call(bare, epoll_fd);
+		uint32_t index =
+			atomic_load_explicit(&next_entry(bare)->slot, memory_order_relaxed);
+		bare->head++;
+		answer(bare, &bare->view.slots[index]);
 	}
 }
 
@@ -83,6 +101,7 @@ static void open_ring(struct caller *caller)
 	bare->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	caller->state = bare;
 	caller->server = server_fork(serve, bare);
+	waiting_init(&bare->waiting, WAITING_CALLER);
 }
 
 static void post(struct bare *bare, uint32_t index, const uint64_t *in)
@@ -91,6 +110,7 @@ static void post(struct bare *bare, uint32_t index, const uint64_t *in)
 	struct ring_slot *slot = &view->slots[index];
 	struct ring_entry *entry = &view->entries[bare->tail & (view->n_slots - 1)];
 	ring_store(slot->payload, in, CALLER_SCALARS * sizeof(*in));
+	atomic_store_explicit(&slot->caller_cpu, waiting_here(), memory_order_relaxed);
 	atomic_store_explicit(&slot->state, RING_POSTED, memory_order_relaxed);
 	atomic_store_explicit(&entry->slot, index, memory_order_relaxed);
 	atomic_store(&entry->ticket, ++bare->tail);
@@ -101,9 +121,20 @@ static void post(struct bare *bare, uint32_t index, const uint64_t *in)
 	}
 }
 
+static bool is_answered(const void *context)
+{
+	const struct ring_slot *slot = context;
+	return atomic_load_explicit(&slot->state, memory_order_acquire) == RING_ANSWERED;
+}
+
 static void take(struct bare *bare, uint32_t index, uint64_t *out)
 {
 	struct ring_slot *slot = &bare->view.slots[index];
+	struct waiting_spin spin = {
+		.waiting = &bare->waiting,
+		.peer = &bare->view.header->server_cpu,
+	};
+	waiting_spin(&spin, is_answered, slot);
 	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	while (state != RING_ANSWERED) {
 		if (state == RING_AWAITED ||
