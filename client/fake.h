@@ -41,7 +41,7 @@ struct fake {
 	OSObject *entries;  // CopyMatchingServices and Watch answer it; NULL: an empty array
 	bool entry_unknown; // CopyEntry answers kIOReturnNotFound
 	bool no_awake;      // KeepAwake is refused
-	uint64_t tell_cookie,
+	_Atomic uint64_t tell_cookie,
 		tell_entry; // FAKE_SERVES: sent as ServiceChanged after the next reply
 
 	/* The driver's side of the last connection. */

@@ -85,7 +85,7 @@ START_TEST(is_published_and_started)
 {
 	OSDictionary *properties;
 	rig_prepare(&rig);
-	CLEANUP(close_fdp) int device = listen_as_device(&rig);
+	CLEANUP(close_fdp) int device __attribute__((unused)) = listen_as_device(&rig);
 	begin("one");
 	wait_state(&client, "driver", "running");
 	find_entry(&client, "driver", &properties);
@@ -102,7 +102,7 @@ END_TEST
 START_TEST(two_functions_two_drivers)
 {
 	rig_prepare(&rig);
-	CLEANUP(close_fdp) int device = listen_as_device(&rig);
+	CLEANUP(close_fdp) int device __attribute__((unused)) = listen_as_device(&rig);
 	begin("two");
 	wait_state(&client, "driver", "running");
 	wait_status(&client, "services", 2);
@@ -128,7 +128,7 @@ START_TEST(bad_answers_are_refused)
 	for (size_t i = 0; i < sizeof(bad_probes) / sizeof(bad_probes[0]); i++) {
 		char reason[512];
 		rig_prepare(&rig);
-		CLEANUP(close_fdp) int device = listen_as_device(&rig);
+		CLEANUP(close_fdp) int device __attribute__((unused)) = listen_as_device(&rig);
 		begin(bad_probes[i].probe);
 		wait_virtual("absent", reason);
 		ck_assert_msg(strstr(reason, bad_probes[i].reason) != NULL, "%s: \"%s\"",
@@ -149,7 +149,7 @@ START_TEST(plug_and_unplug)
 	uint64_t descriptors = status_number(&client, "descriptors");
 	uint64_t last = 0;
 	for (unsigned i = 0; i < 3; i++) {
-		CLEANUP(close_fdp) int device = listen_as_device(&rig);
+		CLEANUP(close_fdp) int device __attribute__((unused)) = listen_as_device(&rig);
 		uint64_t id = wait_state(&client, "driver", "running");
 		ck_assert_uint_gt(id, last); // another device, another entry
 		last = id;
