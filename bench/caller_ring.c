@@ -22,6 +22,7 @@ struct bare {
 	struct waiting waiting;      // of each side, after the fork
 	uint64_t tail;               // of the client
 	uint64_t head;               // of the server
+	uint32_t server_cpu;         // of the server: what it said last
 	_Atomic uint32_t caller_cpu; // of the server: where the last call came from
 };
 
@@ -47,7 +48,11 @@ static void answer(struct bare *bare, struct ring_slot *slot)
 	uint64_t scalars[CALLER_SCALARS];
 	memcpy(&copy, slot, sizeof(copy));
 	atomic_store_explicit(&bare->caller_cpu, copy.caller_cpu, memory_order_relaxed);
-	atomic_store_explicit(&bare->view.header->server_cpu, waiting_here(), memory_order_relaxed);
+	if (bare->server_cpu != waiting_here()) {
+		bare->server_cpu = waiting_here();
+		atomic_store_explicit(&bare->view.header->server_cpu, bare->server_cpu,
+				      memory_order_relaxed);
+	}
 	ring_load(scalars, copy.payload, sizeof(scalars));
 	caller_serve(scalars);
 	ring_store(slot->payload, scalars, sizeof(scalars));
