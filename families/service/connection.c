@@ -12,7 +12,9 @@
  *
  * An asynchronous call becomes an OSAction whose delivery writes an event. Each such call reserves
  * one place in the event ring when it is accepted, so its completion always finds room: what an
- * application does not read costs it the next call, not the driver a completion. An action that is
+ * application does not read costs it the next call, not the driver a completion. A further
+ * completion of the same action has no such place: when the ring is full it is refused at once
+ * (dext_async_complete tells the driver), and neither side waits for the other. An action that is
  * dropped without having been completed completes with kIOReturnAborted.
  *
  * A method may sleep and so give the queue up; `serving` keeps a second turn from entering.
@@ -98,19 +100,54 @@ struct completion {
 	bool accepted; // connection.lock: ExternalMethod returned success
 };
 
-/* With the lock held. */
-static void push_event(struct connection *c, const struct ring_event *event)
+/* With the lock held. A burst finds the application awake after its first event. */
+static kern_return_t push_event(struct connection *c, const struct ring_event *event)
 {
 	int ret = ring_server_event(c->ring, event);
+	if (ret < 0)
+		return refuse(return_from_errno(ret),
+			      "connection %llu: an event found no room: the application does not "
+			      "read its notification port",
+			      (unsigned long long)c->id);
 	if (ret == 1)
 		socket_tell(c, RING_SOCKET_WAKE, 0, -1);
-	else if (ret < 0)
-		log_warn("connection %llu: an event found no room (%d): the application does not "
-			 "read its notification port",
-			 (unsigned long long)c->id, ret);
+	return kIOReturnSuccess;
 }
 
-static void deliver(void *context, const struct OSMethodShape *shape, const void *message)
+/* With the lock held. For a driver that does not look (AsyncCompletion returns nothing), but not
+ * for each: a driver makes them faster than a log takes them. */
+static void report_overflow(struct connection *c)
+{
+	if (!c->overflowing)
+		log_warn("connection %llu: completions are dropped: the application does not read "
+			 "its notification port",
+			 (unsigned long long)c->id);
+	c->overflowing = true;
+}
+
+/* With the lock held. The first completion of a call has its place; a further one takes what nobody
+ * was promised, or is refused at once. */
+static kern_return_t push_completion(struct completion *completion, const struct ring_event *event)
+{
+	struct connection *c = completion->connection;
+	if (c->closed)
+		return refuse(kIOReturnOffline, "the connection was closed");
+	if (completion->reserved) {
+		completion->reserved = false;
+		c->reserved--;
+	} else if (ring_server_event_room(c->ring) <= c->reserved) {
+		report_overflow(c);
+		return refuse(
+			kIOReturnNoSpace,
+			"%u completions are unread or promised: the application does not read "
+			"its notification port",
+			RING_EVENTS);
+	}
+	c->overflowing = false;
+	return push_event(c, event);
+}
+
+static kern_return_t deliver(void *context, const struct OSMethodShape *shape, const void *message)
 {
 	(void)shape;
 	struct completion *completion = context;
@@ -125,18 +162,9 @@ static void deliver(void *context, const struct OSMethodShape *shape, const void
 		event.scalars[i] = msg->asyncData[i];
 
 	pthread_mutex_lock(&c->lock);
-	if (!c->closed) {
-		if (completion->reserved)
-			c->reserved--;
-		if (completion->reserved || ring_server_event_room(c->ring) > c->reserved)
-			push_event(c, &event);
-		else
-			log_warn("connection %llu: a further completion was dropped: the "
-				 "application does not read its notification port",
-				 (unsigned long long)c->id);
-		completion->reserved = false;
-	}
+	kern_return_t ret = push_completion(completion, &event);
 	pthread_mutex_unlock(&c->lock);
+	return ret;
 }
 
 /* The driver let go of the action. */
@@ -146,12 +174,12 @@ static void released(void *context)
 	struct connection *c = completion->connection;
 	pthread_mutex_lock(&c->lock);
 	if (!c->closed && completion->reserved) {
-		c->reserved--;
-		if (completion->accepted) {
-			struct ring_event event = { .async = completion->async,
-						    .status = kIOReturnAborted };
-			push_event(c, &event);
-		}
+		struct ring_event event = { .async = completion->async,
+					    .status = kIOReturnAborted };
+		if (completion->accepted)
+			push_completion(completion, &event);
+		else
+			c->reserved--;
 	}
 	pthread_mutex_unlock(&c->lock);
 	connection_unref(c);

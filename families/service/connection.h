@@ -41,6 +41,7 @@ struct connection {
 	pthread_mutex_t lock; // guards what follows, and sends on the socket
 	uint32_t reserved;    // events promised to asynchronous calls that have not completed
 	bool closed;          // nothing is sent any more
+	bool overflowing;     // the last completion found no room, and was reported
 };
 
 /* Begin to serve. `client` is kept; the descriptors are consumed, also on failure. */
