@@ -263,16 +263,21 @@ static void end_call(struct ring_slot *slot)
 		futex_wake(&slot->state, INT_MAX, FUTEX_SHARED);
 }
 
+void ring_view_abort(const struct ring_view *view, IOReturn status, const char *reason)
+{
+	close_ring(view->header, status, reason);
+	see_entries(view);
+	for (uint32_t i = 0; i < view->n_slots; i++)
+		end_call(&view->slots[i]);
+}
+
 int ring_abort(int memory_fd, IOReturn status, const char *reason)
 {
 	struct ring_view view;
 	int ret = view_init_known(&view, memory_fd);
 	if (ret < 0)
 		return ret;
-	close_ring(view.header, status, reason);
-	see_entries(&view);
-	for (uint32_t i = 0; i < view.n_slots; i++)
-		end_call(&view.slots[i]);
+	ring_view_abort(&view, status, reason);
 	ring_view_deinit(&view);
 	return 0;
 }

@@ -117,6 +117,8 @@ struct ring_view {
 int ring_view_init(struct ring_view *view, int memory_fd);
 void ring_view_deinit(struct ring_view *view);
 
+void ring_view_abort(const struct ring_view *view, IOReturn status, const char *reason);
+
 /* How the ring was closed, as a reply. False: it is open. */
 bool ring_view_closed(const struct ring_view *view, struct ring_reply *reply);
 

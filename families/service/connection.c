@@ -46,7 +46,6 @@ static void connection_unref(struct connection *c)
 	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	c->ring = ring_server_close(c->ring);
-	close_fdp(&c->memory_fd);
 	close_fdp(&c->socket_fd);
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		close_fdp(&c->bells[i].fd);
@@ -62,7 +61,7 @@ static void give_up(struct connection *c, int error)
 	c->dead = true;
 	log_warn("connection %llu: its ring is corrupt (%d): ended", (unsigned long long)c->id,
 		 error);
-	ring_abort(c->memory_fd, kIOReturnIPCError, "the connection's shared memory is corrupt");
+	ring_server_abort(c->ring, kIOReturnIPCError, "the connection's shared memory is corrupt");
 	shutdown(c->socket_fd, SHUT_RDWR);
 }
 
@@ -555,12 +554,33 @@ static void end(void *context)
 		remove_mapping(c, m);
 }
 
+/* The ring's memory stays mapped without its descriptor, so an idle connection has two: with
+ * thousands of them, descriptors are what is scarce. */
+static kern_return_t start_serving(struct connection *c, int memory_fd)
+{
+	struct begin b = { .connection = c };
+	kern_return_t ret = OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(c->client),
+						       "Default", &c->queue);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	int error = ring_server_open(&c->ring, memory_fd);
+	if (error == 0) {
+		ring_server_set_workers(c->ring, worker_limit());
+		error = queue_sync(c->queue, begin, &b);
+	}
+	if (error == 0)
+		error = b.result;
+	if (error < 0)
+		return refuse(return_from_errno(error), "the ring cannot be served");
+	return kIOReturnSuccess;
+}
+
 kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient *client,
 			      int memory_fd, int socket_fd, int doorbell_fd)
 {
+	CLEANUP(close_fdp) int memory = memory_fd;
 	struct connection *c = calloc(1, sizeof(*c));
 	if (c == NULL) {
-		close_fdp(&memory_fd);
 		close_fdp(&socket_fd);
 		close_fdp(&doorbell_fd);
 		return kIOReturnNoMemory;
@@ -569,7 +589,6 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
 	c->id = id;
-	c->memory_fd = memory_fd;
 	c->socket_fd = socket_fd;
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		c->bells[i].fd = -1;
@@ -579,19 +598,7 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 	OSObjectRetain(client);
 	c->client = client;
 
-	struct begin b = { .connection = c };
-	kern_return_t ret =
-		OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(client), "Default", &c->queue);
-	if (ret == kIOReturnSuccess) {
-		b.result = ring_server_open(&c->ring, memory_fd);
-		if (b.result == 0)
-			ring_server_set_workers(c->ring, worker_limit());
-		int ret_sync = b.result == 0 ? queue_sync(c->queue, begin, &b) : 0;
-		if (ret_sync < 0)
-			b.result = ret_sync;
-		if (b.result < 0)
-			ret = refuse(return_from_errno(b.result), "the ring cannot be served");
-	}
+	kern_return_t ret = start_serving(c, memory);
 	if (ret != kIOReturnSuccess) {
 		connection_unref(c);
 		return ret;
@@ -605,7 +612,7 @@ void connection_close(struct connection *c)
 	pthread_mutex_lock(&c->lock);
 	c->closed = true;
 	pthread_mutex_unlock(&c->lock);
-	ring_abort(c->memory_fd, kIOReturnOffline, "the connection was closed");
+	ring_server_abort(c->ring, kIOReturnOffline, "the connection was closed");
 	int ret = queue_sync(c->queue, end, c);
 	if (ret < 0) // a method of the client holds the queue for good: what it uses stays
 		log_error("connection %llu: its queue cannot be had (%d): it is left as it is",

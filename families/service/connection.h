@@ -28,7 +28,7 @@ struct connection {
 	IOUserClient *client;   // owned until close
 	IODispatchQueue *queue; // owned: the client's default queue
 	struct ring_server *ring;
-	int memory_fd, socket_fd;                     // owned
+	int socket_fd;                                // owned
 	struct connection_bell bells[RING_DOORBELLS]; // queue; by worker
 	uint32_t bells_tried;                         // queue; bit: it was made, or could not be
 	struct queue_item turn;                       // more calls than one turn takes
