@@ -292,7 +292,7 @@ static const struct {
 	rlim_t limit;
 } limits[] = {
 	{ RLIMIT_CORE, 0 },
-	{ RLIMIT_NOFILE, 4096 },
+	{ RLIMIT_NOFILE, 32768 }, // 4096 connections with all their doorbells
 	{ RLIMIT_MEMLOCK, 64UL << 20 },
 	{ RLIMIT_AS, 4UL << 30 },
 };

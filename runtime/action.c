@@ -41,7 +41,7 @@ struct OSAction_IVars {
 	uint32_t under_way;            // invocations; guarded by lock
 	bool cancelled;                // guarded by lock
 	struct cancel_request *cancel; // waits for `under_way`; guarded by lock
-	void (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg);
+	kern_return_t (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg);
 	void (*released)(void *context);
 	void *context;
 	size_t reference_size;
@@ -103,10 +103,9 @@ kern_return_t OSAction_Create(OSObject *target, uint64_t targetmsgid, uint64_t m
 	return kIOReturnSuccess;
 }
 
-kern_return_t action_create_custom(void (*deliver)(void *context, const struct OSMethodShape *shape,
-						   const void *msg),
-				   void (*released)(void *context), void *context,
-				   OSAction **action)
+kern_return_t action_create_custom(
+	kern_return_t (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg),
+	void (*released)(void *context), void *context, OSAction **action)
 {
 	OSAction *made = action_new(0);
 
@@ -319,7 +318,7 @@ kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape
 		if (ret == kIOReturnSuccess)
 			return ret; // it ends when it has run
 	} else {
-		iv->deliver(iv->context, shape, msg);
+		ret = iv->deliver(iv->context, shape, msg);
 	}
 	end(action);
 	return ret;

@@ -429,12 +429,14 @@ struct custom {
 	bool released;
 };
 
-static void deliver_custom(void *context, const struct OSMethodShape *shape, const void *msg)
+static kern_return_t deliver_custom(void *context, const struct OSMethodShape *shape,
+				    const void *msg)
 {
 	const struct UnitDevice_Completed_Msg *m = msg;
 
 	ck_assert_ptr_eq(shape, &UnitDevice_Completed_Shape);
 	((struct custom *)context)->delivered += m->number;
+	return m->number == 5 ? kIOReturnNoSpace : kIOReturnSuccess;
 }
 
 static void release_custom(void *context)
@@ -453,6 +455,7 @@ START_TEST(a_custom_action_delivers_at_once)
 	ck_assert_int_eq(complete(action, 3, NULL), kIOReturnSuccess);
 	ck_assert_int_eq(complete(action, 4, NULL), kIOReturnSuccess);
 	ck_assert_uint_eq(custom.delivered, 7);
+	ck_assert_int_eq(complete(action, 5, NULL), kIOReturnNoSpace);
 	ck_assert_int_eq(OSAction_Cancel_f(action, NULL, stop_pool), kIOReturnSuccess);
 	ck_assert_int_eq(worker_run(), 0);
 	ck_assert_int_eq(complete(action, 4, NULL), kIOReturnOffline);

@@ -3,8 +3,8 @@
 /*
  * A ring's memory: made, checked, ended. ring_client.c and ring_server.c are its two sides.
  *
- * A call. Its thread takes a free slot (a private bitmap), writes the request there, takes a ticket
- * (a private counter), sets the slot's state to POSTED and publishes (ticket, slot) in the entry
+ * A call. Its thread takes a free slot (a private bitmap) and a ticket (a private counter), writes
+ * the request into the slot, sets its state to POSTED and publishes (ticket, slot) in the entry
  * that the ticket selects. The dext takes entries in order, copies the request, and answers in the
  * slot. There are as many entries as slots: an entry is written anew only by a call that owns a
  * slot, so when the one before it has been taken. A caller whose time is over leaves its slot as it
@@ -12,11 +12,12 @@
  *
  * The state of a slot:
  *
- *	FREE ─ caller ─► POSTED ─ caller goes to sleep ─► AWAITED
- *	POSTED, AWAITED ─ dext ─► ANSWERED ─ caller ─► FREE
+ *	UNUSED, ANSWERED, ABORTED ─ caller ─► POSTED ─ caller goes to sleep ─► AWAITED
+ *	POSTED, AWAITED ─ dext ─► ANSWERED
  *	POSTED, AWAITED ─ whoever closes the ring ─► ABORTED
  *
- * All but the first are compare-and-swap, so an answer and an abort never both win.
+ * All but the first are compare-and-swap, so an answer and an abort never both win. A slot whose
+ * call has ended stays as it is: whose it is next, the caller's side knows alone.
  *
  * Why no wake-up is lost. Each pair below is a store followed by a load of the other's word, on
  * both sides, all four sequentially consistent: at least one side sees what the other stored.
@@ -25,8 +26,8 @@
  *			      caller: publish the entry, look at server_sleeps, ring
  *	the reader sleeps     reader: client_sleeps = 1, look at the next event
  *			      dext: publish the event, look at client_sleeps, send a wake
- *	a call and the end    caller: state = POSTED, look at `closed`
- *			      closer: closed = 1, look at every state
+ *	a call and the end    caller: state = POSTED, publish the entry, look at `closed`
+ *			      closer: closed = 1, look at every entry, then at every state
  *	no slot is free	      caller: count itself as waiting, look for a free slot
  *			      caller that is done: free the slot, look at the count, wake
  *
@@ -249,10 +250,25 @@ static void close_ring(struct ring_header *header, IOReturn status, const char *
 	atomic_compare_exchange_strong(&header->closed, &none, index + 1);
 }
 
+/* So that a call whose caller looked at `closed` too early is seen to be posted. */
+static void see_entries(const struct ring_view *view)
+{
+	for (uint32_t i = 0; i < view->n_slots; i++)
+		(void)atomic_load(&view->entries[i].ticket);
+}
+
 static void end_call(struct ring_slot *slot)
 {
 	if (ring_slot_end(slot, RING_ABORTED) == RING_AWAITED)
 		futex_wake(&slot->state, INT_MAX, FUTEX_SHARED);
+}
+
+void ring_view_abort(const struct ring_view *view, IOReturn status, const char *reason)
+{
+	close_ring(view->header, status, reason);
+	see_entries(view);
+	for (uint32_t i = 0; i < view->n_slots; i++)
+		end_call(&view->slots[i]);
 }
 
 int ring_abort(int memory_fd, IOReturn status, const char *reason)
@@ -261,9 +277,7 @@ int ring_abort(int memory_fd, IOReturn status, const char *reason)
 	int ret = view_init_known(&view, memory_fd);
 	if (ret < 0)
 		return ret;
-	close_ring(view.header, status, reason);
-	for (uint32_t i = 0; i < view.n_slots; i++)
-		end_call(&view.slots[i]);
+	ring_view_abort(&view, status, reason);
 	ring_view_deinit(&view);
 	return 0;
 }

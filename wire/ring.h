@@ -92,8 +92,10 @@ int ring_abort(int memory_fd, IOReturn status, const char *reason);
 
 /* --- the dext's side: one thread at a time, but for ring_server_reply, which any may call --- */
 struct ring_server;
-int ring_server_open(struct ring_server **out, int memory_fd); // fd borrowed; -EBADMSG
+int ring_server_open(struct ring_server **out, int memory_fd); // fd borrowed till then; -EBADMSG
 struct ring_server *ring_server_close(struct ring_server *s);  // returns NULL
+/* ring_abort, of a ring at hand. Any thread. */
+void ring_server_abort(struct ring_server *s, IOReturn status, const char *reason);
 /* 1: `request` is the next call. 0: none waits. -EBADMSG. */
 int ring_server_next(struct ring_server *s, struct ring_request *request);
 /* When none waits, and before ring_server_sleep: look for the next call as long as that pays, or

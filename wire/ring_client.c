@@ -245,15 +245,18 @@ static void ring_doorbell(struct ring_client *c)
 	while (written < 0 && errno == EINTR);
 }
 
-static void publish(struct ring_client *c, uint32_t index, struct ring_request *request)
+/* Only the last store is ordered: the lines of slot and entry, which the dext had last, come over
+ * side by side. The ticket is taken before the first of them, for that orders too. */
+static void post(struct ring_client *c, uint32_t index, struct ring_request *request)
 {
 	struct ring_slot *slot = &c->view.slots[index];
 	uint64_t position = atomic_fetch_add(&c->tail, 1);
 	struct ring_entry *entry = &c->view.entries[position & (c->view.n_slots - 1)];
 	request->slot = index;
 	request->sequence = position + 1;
+	write_request(c, index, request);
 	atomic_store_explicit(&slot->ticket, position + 1, memory_order_relaxed);
-	atomic_store(&slot->state, RING_POSTED);
+	store(&slot->state, RING_POSTED);
 	store(&entry->slot, index);
 	atomic_store(&entry->ticket, position + 1);
 }
@@ -333,7 +336,6 @@ static int finish_call(struct ring_client *c, const struct ring_request *request
 	default:
 		break;
 	}
-	store(&c->view.slots[request->slot].state, RING_FREE);
 	give_slot(c, request->slot);
 	return ret;
 }
@@ -350,8 +352,7 @@ int ring_client_call(struct ring_client *c, struct ring_request *request, struct
 	int index = take_slot(c, &deadline);
 	if (index < 0)
 		return index;
-	write_request(c, (uint32_t)index, request);
-	publish(c, (uint32_t)index, request);
+	post(c, (uint32_t)index, request);
 
 	struct ring_slot *slot = &c->view.slots[index];
 	if (atomic_load(&c->view.header->closed) != 0)

@@ -64,7 +64,7 @@ struct ring_entry {
 };
 
 enum ring_state { // of a slot; the caller's futex
-	RING_FREE = 0,
+	RING_UNUSED = 0,
 	RING_POSTED = 1,
 	RING_AWAITED = 2, // posted, and its caller sleeps
 	RING_ANSWERED = 3,
@@ -117,6 +117,8 @@ struct ring_view {
 int ring_view_init(struct ring_view *view, int memory_fd);
 void ring_view_deinit(struct ring_view *view);
 
+void ring_view_abort(const struct ring_view *view, IOReturn status, const char *reason);
+
 /* How the ring was closed, as a reply. False: it is open. */
 bool ring_view_closed(const struct ring_view *view, struct ring_reply *reply);
 
@@ -132,7 +134,7 @@ static inline uint32_t ring_slot_end(struct ring_slot *slot, enum ring_state end
 		if (atomic_compare_exchange_strong(&slot->state, &state, end))
 			return state;
 	}
-	return RING_FREE;
+	return RING_UNUSED;
 }
 
 static inline _Atomic uint64_t *ring_block(const struct ring_view *view, uint32_t slot)
@@ -155,21 +157,32 @@ static inline uint64_t ring_stale(uint64_t position, uint32_t n)
 	return position < n ? 0 : position + 1 - n;
 }
 
+/* Whole words first: the scalars are nothing else. */
 static inline void ring_load(void *to, const _Atomic uint64_t *from, size_t size)
 {
-	for (size_t i = 0; i * 8 < size; i++) {
-		uint64_t word = atomic_load_explicit(from + i, memory_order_relaxed);
-		size_t left = size - i * 8;
-		memcpy((uint8_t *)to + i * 8, &word, left < 8 ? left : 8);
+	uint64_t word;
+	size_t n = size / 8, rest = size % 8;
+	for (size_t i = 0; i < n; i++) {
+		word = atomic_load_explicit(from + i, memory_order_relaxed);
+		memcpy((uint8_t *)to + i * 8, &word, 8);
+	}
+	if (rest != 0) {
+		word = atomic_load_explicit(from + n, memory_order_relaxed);
+		memcpy((uint8_t *)to + n * 8, &word, rest);
 	}
 }
 
 static inline void ring_store(_Atomic uint64_t *to, const void *from, size_t size)
 {
-	for (size_t i = 0; i * 8 < size; i++) {
-		uint64_t word = 0;
-		size_t left = size - i * 8;
-		memcpy(&word, (const uint8_t *)from + i * 8, left < 8 ? left : 8);
+	uint64_t word;
+	size_t n = size / 8, rest = size % 8;
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&word, (const uint8_t *)from + i * 8, 8);
 		atomic_store_explicit(to + i, word, memory_order_relaxed);
+	}
+	if (rest != 0) {
+		word = 0;
+		memcpy(&word, (const uint8_t *)from + n * 8, rest);
+		atomic_store_explicit(to + n, word, memory_order_relaxed);
 	}
 }

@@ -57,6 +57,11 @@ struct ring_server *ring_server_close(struct ring_server *s)
 	return NULL;
 }
 
+void ring_server_abort(struct ring_server *s, IOReturn status, const char *reason)
+{
+	ring_view_abort(&s->view, status, reason);
+}
+
 static bool is_closed(const struct ring_server *s)
 {
 	return atomic_load(&s->view.header->closed) != 0;

@@ -612,6 +612,20 @@ START_TEST(only_a_sleeping_reader_is_woken)
 }
 END_TEST
 
+START_TEST(a_burst_costs_one_wake)
+{
+	struct pair p;
+	struct ring_event event = { .async = 1 };
+	int n_wakes = 0;
+	pair_init(&p);
+	ck_assert(ring_client_event_sleep(p.client));
+	for (uint32_t i = 0; i < RING_EVENTS; i++)
+		n_wakes += ring_server_event(p.server, &event);
+	ck_assert_int_eq(n_wakes, 1);
+	pair_deinit(&p);
+}
+END_TEST
+
 /* --- peers that scribble --- */
 
 /* A word that somebody reads, or any. */
@@ -794,5 +808,6 @@ UNIT_TESTS("ring", memory_is_sealed, only_a_ring_is_opened, calls_carry_scalars_
 	   an_abort_ends_every_call, an_answer_after_the_abort_is_dropped,
 	   a_killed_closer_stops_no_other, a_waiting_caller_finds_its_peer_gone,
 	   events_arrive_in_order, a_reader_that_does_not_read_is_told,
-	   only_a_sleeping_reader_is_woken, a_scribbling_application_harms_no_server,
-	   a_scribbling_process_harms_no_server, a_scribbling_dext_harms_no_application)
+	   only_a_sleeping_reader_is_woken, a_burst_costs_one_wake,
+	   a_scribbling_application_harms_no_server, a_scribbling_process_harms_no_server,
+	   a_scribbling_dext_harms_no_application)

@@ -12,7 +12,9 @@
  *
  * An asynchronous call becomes an OSAction whose delivery writes an event. Each such call reserves
  * one place in the event ring when it is accepted, so its completion always finds room: what an
- * application does not read costs it the next call, not the driver a completion. An action that is
+ * application does not read costs it the next call, not the driver a completion. A further
+ * completion of the same action has no such place: when the ring is full it is refused at once
+ * (dext_async_complete tells the driver), and neither side waits for the other. An action that is
  * dropped without having been completed completes with kIOReturnAborted.
  *
  * A method may sleep and so give the queue up; `serving` keeps a second turn from entering.
@@ -44,7 +46,6 @@ static void connection_unref(struct connection *c)
 	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	c->ring = ring_server_close(c->ring);
-	close_fdp(&c->memory_fd);
 	close_fdp(&c->socket_fd);
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		close_fdp(&c->bells[i].fd);
@@ -60,7 +61,7 @@ static void give_up(struct connection *c, int error)
 	c->dead = true;
 	log_warn("connection %llu: its ring is corrupt (%d): ended", (unsigned long long)c->id,
 		 error);
-	ring_abort(c->memory_fd, kIOReturnIPCError, "the connection's shared memory is corrupt");
+	ring_server_abort(c->ring, kIOReturnIPCError, "the connection's shared memory is corrupt");
 	shutdown(c->socket_fd, SHUT_RDWR);
 }
 
@@ -98,19 +99,54 @@ struct completion {
 	bool accepted; // connection.lock: ExternalMethod returned success
 };
 
-/* With the lock held. */
-static void push_event(struct connection *c, const struct ring_event *event)
+/* With the lock held. A burst finds the application awake after its first event. */
+static kern_return_t push_event(struct connection *c, const struct ring_event *event)
 {
 	int ret = ring_server_event(c->ring, event);
+	if (ret < 0)
+		return refuse(return_from_errno(ret),
+			      "connection %llu: an event found no room: the application does not "
+			      "read its notification port",
+			      (unsigned long long)c->id);
 	if (ret == 1)
 		socket_tell(c, RING_SOCKET_WAKE, 0, -1);
-	else if (ret < 0)
-		log_warn("connection %llu: an event found no room (%d): the application does not "
-			 "read its notification port",
-			 (unsigned long long)c->id, ret);
+	return kIOReturnSuccess;
 }
 
-static void deliver(void *context, const struct OSMethodShape *shape, const void *message)
+/* With the lock held. For a driver that does not look (AsyncCompletion returns nothing), but not
+ * for each: a driver makes them faster than a log takes them. */
+static void report_overflow(struct connection *c)
+{
+	if (!c->overflowing)
+		log_warn("connection %llu: completions are dropped: the application does not read "
+			 "its notification port",
+			 (unsigned long long)c->id);
+	c->overflowing = true;
+}
+
+/* With the lock held. The first completion of a call has its place; a further one takes what nobody
+ * was promised, or is refused at once. */
+static kern_return_t push_completion(struct completion *completion, const struct ring_event *event)
+{
+	struct connection *c = completion->connection;
+	if (c->closed)
+		return refuse(kIOReturnOffline, "the connection was closed");
+	if (completion->reserved) {
+		completion->reserved = false;
+		c->reserved--;
+	} else if (ring_server_event_room(c->ring) <= c->reserved) {
+		report_overflow(c);
+		return refuse(
+			kIOReturnNoSpace,
+			"%u completions are unread or promised: the application does not read "
+			"its notification port",
+			RING_EVENTS);
+	}
+	c->overflowing = false;
+	return push_event(c, event);
+}
+
+static kern_return_t deliver(void *context, const struct OSMethodShape *shape, const void *message)
 {
 	(void)shape;
 	struct completion *completion = context;
@@ -125,18 +161,9 @@ static void deliver(void *context, const struct OSMethodShape *shape, const void
 		event.scalars[i] = msg->asyncData[i];
 
 	pthread_mutex_lock(&c->lock);
-	if (!c->closed) {
-		if (completion->reserved)
-			c->reserved--;
-		if (completion->reserved || ring_server_event_room(c->ring) > c->reserved)
-			push_event(c, &event);
-		else
-			log_warn("connection %llu: a further completion was dropped: the "
-				 "application does not read its notification port",
-				 (unsigned long long)c->id);
-		completion->reserved = false;
-	}
+	kern_return_t ret = push_completion(completion, &event);
 	pthread_mutex_unlock(&c->lock);
+	return ret;
 }
 
 /* The driver let go of the action. */
@@ -146,12 +173,12 @@ static void released(void *context)
 	struct connection *c = completion->connection;
 	pthread_mutex_lock(&c->lock);
 	if (!c->closed && completion->reserved) {
-		c->reserved--;
-		if (completion->accepted) {
-			struct ring_event event = { .async = completion->async,
-						    .status = kIOReturnAborted };
-			push_event(c, &event);
-		}
+		struct ring_event event = { .async = completion->async,
+					    .status = kIOReturnAborted };
+		if (completion->accepted)
+			push_completion(completion, &event);
+		else
+			c->reserved--;
 	}
 	pthread_mutex_unlock(&c->lock);
 	connection_unref(c);
@@ -527,12 +554,33 @@ static void end(void *context)
 		remove_mapping(c, m);
 }
 
+/* The ring's memory stays mapped without its descriptor, so an idle connection has two: with
+ * thousands of them, descriptors are what is scarce. */
+static kern_return_t start_serving(struct connection *c, int memory_fd)
+{
+	struct begin b = { .connection = c };
+	kern_return_t ret = OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(c->client),
+						       "Default", &c->queue);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	int error = ring_server_open(&c->ring, memory_fd);
+	if (error == 0) {
+		ring_server_set_workers(c->ring, worker_limit());
+		error = queue_sync(c->queue, begin, &b);
+	}
+	if (error == 0)
+		error = b.result;
+	if (error < 0)
+		return refuse(return_from_errno(error), "the ring cannot be served");
+	return kIOReturnSuccess;
+}
+
 kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient *client,
 			      int memory_fd, int socket_fd, int doorbell_fd)
 {
+	CLEANUP(close_fdp) int memory = memory_fd;
 	struct connection *c = calloc(1, sizeof(*c));
 	if (c == NULL) {
-		close_fdp(&memory_fd);
 		close_fdp(&socket_fd);
 		close_fdp(&doorbell_fd);
 		return kIOReturnNoMemory;
@@ -541,7 +589,6 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
 	c->id = id;
-	c->memory_fd = memory_fd;
 	c->socket_fd = socket_fd;
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		c->bells[i].fd = -1;
@@ -551,19 +598,7 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 	OSObjectRetain(client);
 	c->client = client;
 
-	struct begin b = { .connection = c };
-	kern_return_t ret =
-		OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(client), "Default", &c->queue);
-	if (ret == kIOReturnSuccess) {
-		b.result = ring_server_open(&c->ring, memory_fd);
-		if (b.result == 0)
-			ring_server_set_workers(c->ring, worker_limit());
-		int ret_sync = b.result == 0 ? queue_sync(c->queue, begin, &b) : 0;
-		if (ret_sync < 0)
-			b.result = ret_sync;
-		if (b.result < 0)
-			ret = refuse(return_from_errno(b.result), "the ring cannot be served");
-	}
+	kern_return_t ret = start_serving(c, memory);
 	if (ret != kIOReturnSuccess) {
 		connection_unref(c);
 		return ret;
@@ -577,7 +612,7 @@ void connection_close(struct connection *c)
 	pthread_mutex_lock(&c->lock);
 	c->closed = true;
 	pthread_mutex_unlock(&c->lock);
-	ring_abort(c->memory_fd, kIOReturnOffline, "the connection was closed");
+	ring_server_abort(c->ring, kIOReturnOffline, "the connection was closed");
 	int ret = queue_sync(c->queue, end, c);
 	if (ret < 0) // a method of the client holds the queue for good: what it uses stays
 		log_error("connection %llu: its queue cannot be had (%d): it is left as it is",

@@ -28,7 +28,7 @@ struct connection {
 	IOUserClient *client;   // owned until close
 	IODispatchQueue *queue; // owned: the client's default queue
 	struct ring_server *ring;
-	int memory_fd, socket_fd;                     // owned
+	int socket_fd;                                // owned
 	struct connection_bell bells[RING_DOORBELLS]; // queue; by worker
 	uint32_t bells_tried;                         // queue; bit: it was made, or could not be
 	struct queue_item turn;                       // more calls than one turn takes
@@ -41,6 +41,7 @@ struct connection {
 	pthread_mutex_t lock; // guards what follows, and sends on the socket
 	uint32_t reserved;    // events promised to asynchronous calls that have not completed
 	bool closed;          // nothing is sent any more
+	bool overflowing;     // the last completion found no room, and was reported
 };
 
 /* Begin to serve. `client` is kept; the descriptors are consumed, also on failure. */

@@ -6,6 +6,7 @@
 
 #include <DriverKit/IOUserClient.h>
 #include <base/reason.h>
+#include <opendext/driver.h>
 
 bool IMPL(IOUserClient, init)
 {
@@ -69,4 +70,19 @@ kern_return_t IMPL(IOUserClient, ExternalMethod)
 		return refuse(kIOReturnNoCompletion, "selector %llu has no function in its table",
 			      (unsigned long long)selector);
 	return dispatch->function(target, reference, arguments);
+}
+
+kern_return_t dext_async_complete(OSAction *action, IOReturn status, const uint64_t *data,
+				  uint32_t dataCount)
+{
+	struct IOUserClient_AsyncCompletion_Msg msg = { .action = action, .status = status };
+	if (dataCount > kIOUserClientAsyncArgumentsCountMax)
+		return refuse(kIOReturnOverrun, "a completion carries at most %u numbers, not %u",
+			      (unsigned)kIOUserClientAsyncArgumentsCountMax, dataCount);
+	if (data == NULL && dataCount > 0)
+		return refuse(kIOReturnBadArgument, "data is NULL, but its count is not 0");
+	for (uint32_t i = 0; i < dataCount; i++)
+		msg.asyncData[i] = data[i];
+	msg.asyncDataCount = dataCount;
+	return OSActionInvoke(action, &IOUserClient_AsyncCompletion_Shape, &msg);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <DriverKit/IOLib.h>
+#include <opendext/driver.h>
 
 #include "Victim.h"
 #include "victim.h"
@@ -299,6 +300,21 @@ METHOD(let_go)
 	return kIOReturnSuccess;
 }
 
+METHOD(burst)
+{
+	(void)reference;
+	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
+	kern_return_t ret = kIOReturnSuccess;
+	uint64_t n = 0;
+	if (client->ivars->kept == NULL)
+		return kIOReturnNotReady;
+	for (; n < arguments->scalarInput[0] && ret == kIOReturnSuccess; n++)
+		ret = dext_async_complete(client->ivars->kept, kIOReturnSuccess, &n, 1);
+	arguments->scalarOutput[0] = ret == kIOReturnSuccess ? n : n - 1;
+	arguments->scalarOutput[1] = (uint32_t)ret;
+	return kIOReturnSuccess;
+}
+
 METHOD(too_much)
 {
 	(void)target;
@@ -368,6 +384,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_POKE] = { poke, 0, 2, 0, 0, 0 },
 	[VICTIM_WAIT] = { wait_for_byte, 0, 0, 0, 0, 0 },
 	[VICTIM_NO_FUNCTION] = { NULL, 0, 0, 0, 0, 0 },
+	[VICTIM_BURST] = { burst, 0, 1, 0, 2, 0 },
 	[VICTIM_INVERT] = { invert, 0, 0, ANY, 0, ANY },
 };
 

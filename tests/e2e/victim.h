@@ -20,6 +20,8 @@ enum victim_method {
 	VICTIM_WAIT,        // sets byte 0 of the shared memory, returns when byte 1 is set
 	VICTIM_NO_FUNCTION, // a row without a function
 	VICTIM_INVERT,      // any structure: as many bytes, each inverted
+	VICTIM_BURST,       // in: how many times to complete what was kept; out: as many as were
+			    // accepted, and the status of the last
 	VICTIM_METHODS,
 };
 
