@@ -4,23 +4,25 @@
  * Confinement from within: the SIGBUS handler, no new privileges, and the filter, in this order, so
  * that nothing the first two need is refused.
  *
- * The filter is applied to all threads at once (a sanitizer has some before we are called) and laid
- * out as a tree: it costs every system call a few comparisons.
+ * The filter is compiled when libdext is built (confine_compile.c), and applied to all threads at
+ * once: a sanitizer has some before we are called.
  */
 
 #include <runtime/confine.h>
 
 #include <errno.h>
-#include <seccomp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <base/fault.h>
-#include <runtime/confine_filter.h>
+#include <runtime/confine_program.h>
 
 static _Atomic bool installed;
 
@@ -29,33 +31,20 @@ bool confine_installed(void)
 	return atomic_load_explicit(&installed, memory_order_acquire);
 }
 
-static int add_rule(scmp_filter_ctx filter, const struct confine_rule *rule)
+/* For all threads, or none. */
+static int load(void)
 {
-	struct scmp_arg_cmp compare = {
-		.arg = rule->argument,
-		.op = SCMP_CMP_MASKED_EQ,
-		.datum_a = rule->mask,
-		.datum_b = rule->value,
+	struct sock_fprog filter = {
+		.len = sizeof(program) / sizeof(program[0]),
+		.filter = program,
 	};
-	return seccomp_rule_add_array(filter, rule->action, rule->call, rule->mask != 0 ? 1 : 0,
-				      &compare);
-}
-
-static int load(scmp_filter_ctx filter)
-{
-	int ret = 0;
-
-	for (size_t i = 0; i < confine_filter.n_rules && ret == 0; i++)
-		ret = add_rule(filter, &confine_filter.rules[i]);
-	/* abort() and raise(): a signal to one of its own threads. */
-	if (ret == 0 && confine_filter.unknown != SCMP_ACT_ALLOW)
-		ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
-	if (ret == 0)
-		ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	if (ret == 0)
-		ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	return ret < 0 ? ret : seccomp_load(filter);
+	if (PID_AT >= 0)
+		program[PID_AT].k = (uint32_t)getpid();
+	long ret =
+		syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
+	if (ret < 0)
+		return -errno;
+	return ret == 0 ? 0 : -ESRCH; // a thread's own filter differs
 }
 
 int confine_install(void)
@@ -67,11 +56,7 @@ int confine_install(void)
 		return ret;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	scmp_filter_ctx filter = seccomp_init(confine_filter.unknown);
-	if (filter == NULL)
-		return -ENOMEM;
-	ret = load(filter);
-	seccomp_release(filter);
+	ret = load();
 	if (ret == 0)
 		atomic_store_explicit(&installed, true, memory_order_release);
 	return ret;
