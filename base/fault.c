@@ -23,7 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define GUARDS_MAX 1024
+#define GUARDS_MAX 16384 // pages of the table that were never used cost nothing
 
 static struct slot {
 	_Atomic(struct fault_guard *) guard; // borrowed; NULL: free
@@ -123,7 +123,8 @@ int fault_guard_add(struct fault_guard *guard)
 	for (size_t i = 0; i < GUARDS_MAX; i++) {
 		struct fault_guard *expected = NULL;
 
-		if (!atomic_compare_exchange_strong(&slots[i].guard, &expected, guard))
+		if (atomic_load_explicit(&slots[i].guard, memory_order_relaxed) != NULL ||
+		    !atomic_compare_exchange_strong(&slots[i].guard, &expected, guard))
 			continue;
 		size_t used = atomic_load(&slots_used);
 		while (used < i + 1 && !atomic_compare_exchange_weak(&slots_used, &used, i + 1))
@@ -138,7 +139,8 @@ void fault_guard_remove(struct fault_guard *guard)
 	for (size_t i = 0; i < GUARDS_MAX; i++) {
 		struct fault_guard *expected = guard;
 
-		if (!atomic_compare_exchange_strong(&slots[i].guard, &expected, NULL))
+		if (atomic_load_explicit(&slots[i].guard, memory_order_relaxed) != guard ||
+		    !atomic_compare_exchange_strong(&slots[i].guard, &expected, NULL))
 			continue;
 		while (atomic_load(&slots[i].readers) != 0)
 			sched_yield();

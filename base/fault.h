@@ -8,7 +8,7 @@
  * A guarded range is registered before it is first touched. When a fault falls into one, the
  * handler replaces the whole range with private zero pages and sets `lost`; a fault anywhere else
  * goes to whoever handled SIGBUS before. Lookup in the handler takes no lock: the table is a fixed
- * array of 1024 entries with atomic slots. Any thread.
+ * array of 16384 entries with atomic slots. Any thread.
  */
 
 #include <stdatomic.h>

@@ -13,7 +13,7 @@
 
 #include <base/fault.h>
 
-enum { PAGES = 4, FAULTERS = 8, GUARDS = 1024 };
+enum { PAGES = 4, FAULTERS = 8, GUARDS = 16384 };
 
 struct shrunk {
 	size_t page, size;
