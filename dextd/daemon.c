@@ -14,14 +14,14 @@
 
 #include <base/log.h>
 #include <base/reason.h>
-#include <dextd/bundle.h>
-#include <dextd/client.h>
-#include <dextd/device.h>
-#include <dextd/device_pci.h>
-#include <dextd/device_usb.h>
-#include <dextd/device_virtual.h>
-#include <dextd/dext.h>
-#include <dextd/service.h>
+#include <dextd/match/bundle.h>
+#include <dextd/client/client.h>
+#include <dextd/device/device.h>
+#include <dextd/device/pci.h>
+#include <dextd/device/usb.h>
+#include <dextd/device/virtual.h>
+#include <dextd/process/dext.h>
+#include <dextd/process/service.h>
 
 /* --- bundles --- */
 

@@ -13,7 +13,7 @@
 #include <dextd/loop.h>
 #include <dextd/options.h>
 #include <dextd/registry.h>
-#include <dextd/sandbox.h>
+#include <dextd/process/sandbox.h>
 
 struct device_usb_monitor;
 struct device_pci_monitor;
@@ -35,7 +35,7 @@ struct daemon {
 	struct loop_timer accept_again; // after running out of descriptors
 	int listen_fd;
 	int awake_fd;         // owned; -1: nobody holds it
-	unsigned n_awake;     // connections that do (awake.h)
+	unsigned n_awake;     // connections that do (client/awake.h)
 	uint32_t dext_layers; // layers that every dext so far reported of itself
 	bool dexts_reported;  // at least one did
 	bool stopping;

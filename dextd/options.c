@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include <base/reason.h>
-#include <dextd/sandbox.h>
+#include <dextd/process/sandbox.h>
 
 const char options_help[] =
 	"usage: dextd [options]\n"

@@ -9,7 +9,7 @@
 
 #include <base/reason.h>
 #include <dextd/options.h>
-#include <dextd/sandbox.h>
+#include <dextd/process/sandbox.h>
 
 static struct options options;
 static enum options_result result;

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A dext names services by their entry ids; own_entry() is the one check that an id is its own.
+ * What it may read beyond that is the device it was given.
+ */
+
+#include <dextd/process/registrar.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include <base/log.h>
+#include <base/reason.h>
+#include <dextd/client/connection.h>
+#include <dextd/daemon.h>
+#include <dextd/process/dext.h>
+#include <dextd/process/service.h>
+#include <protocol/dextd.h>
+
+static struct entry *own_entry(const struct dext *dext, uint64_t id)
+{
+	struct entry *entry = registry_find(&dext->daemon->registry, id);
+	if (entry == NULL || entry->service == NULL || entry->service->dext != dext)
+		return NULL;
+	return entry;
+}
+
+static void answer(struct channel_call *call, int ret)
+{
+	if (ret == 0)
+		channel_reply(call, kIOReturnSuccess, NULL);
+	else
+		channel_reply(call, return_from_errno(ret), reason_last());
+}
+
+static void not_yours(struct channel_call *call)
+{
+	channel_reply(call, kIOReturnNotFound, "this process has no such service");
+}
+
+static void register_service(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_RegisterService_Msg *msg = message;
+	struct entry *entry = own_entry(context, msg->service);
+	if (entry == NULL || entry->kind != ENTRY_SERVICE) {
+		not_yours(call);
+		return;
+	}
+	service_register(entry->service, entry);
+	channel_reply(call, kIOReturnSuccess, NULL);
+}
+
+static void set_properties(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_SetProperties_Msg *msg = message;
+	struct entry *entry = own_entry(context, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else if (msg->properties == NULL)
+		channel_reply(call, kIOReturnBadArgument, "SetProperties needs a dictionary");
+	else
+		answer(call, registry_merge(entry, msg->properties));
+}
+
+static struct entry *readable_entry(const struct dext *dext, uint64_t id)
+{
+	const struct service *service;
+	list_for_each(service, &dext->services, dext_link) {
+		if (service->device->entry->id == id)
+			return service->device->entry;
+	}
+	return own_entry(dext, id);
+}
+
+static void copy_properties(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_CopyProperties_Msg *msg = message;
+	const struct entry *entry = readable_entry(context, msg->service);
+	if (entry == NULL) {
+		not_yours(call);
+		return;
+	}
+	msg->properties = registry_copy(entry);
+	channel_reply(call, msg->properties != NULL ? kIOReturnSuccess : kIOReturnNoMemory, NULL);
+}
+
+static void set_name(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_SetName_Msg *msg = message;
+	struct entry *entry = own_entry(context, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else
+		answer(call, registry_set_name(entry, msg->name));
+}
+
+static int add_child(struct dext *dext, struct entry *parent, const char *user_class,
+		     struct entry **out)
+{
+	struct service *service = parent->service;
+	if (service->n_children >= DEXT_SERVICES_MAX) {
+		(void)refuse(kIOReturnNoResources, "a driver may have %u further services",
+			     DEXT_SERVICES_MAX);
+		return -ENOSPC;
+	}
+	struct registry *registry = &dext->daemon->registry;
+	int ret = registry_add(registry, parent, ENTRY_SERVICE, "IOUserService", NULL, out);
+	if (ret < 0)
+		return ret;
+	ret = registry_set_user_class(*out, user_class);
+	if (ret == 0)
+		ret = registry_set_name(*out, user_class);
+	if (ret < 0) {
+		registry_remove(registry, *out);
+		return ret;
+	}
+	(*out)->service = service;
+	(*out)->state = ENTRY_STATE_RUNNING;
+	service->n_children++;
+	return 0;
+}
+
+static void add_service(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_AddService_Msg *msg = message;
+	struct entry *parent = own_entry(context, msg->parent), *entry = NULL;
+	reason_clear();
+	if (parent == NULL || parent->kind != ENTRY_SERVICE) {
+		not_yours(call);
+		return;
+	}
+	int ret = add_child(context, parent, msg->userClass, &entry);
+	if (ret == 0)
+		msg->service = entry->id;
+	answer(call, ret);
+}
+
+static void remove_service(void *context, struct channel_call *call, void *message)
+{
+	struct dext *dext = context;
+	struct DextRegistrar_RemoveService_Msg *msg = message;
+	struct entry *entry = own_entry(dext, msg->service);
+	if (entry == NULL || entry->kind != ENTRY_SERVICE || entry == entry->service->entry) {
+		not_yours(call);
+		return;
+	}
+	connection_end_below(dext, entry, "its service was terminated");
+	entry->service->n_children -= registry_count_services(entry);
+	registry_remove(&dext->daemon->registry, entry);
+	channel_reply(call, kIOReturnSuccess, NULL);
+}
+
+static void confined(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_Confined_Msg *msg = message;
+	uint32_t layer = sandbox_layer_named(msg->layer, strlen(msg->layer));
+	(void)call;
+	if (layer == SANDBOX_SECCOMP) // the others are dextd's own to put on and to know
+		dext_confined(context, layer);
+}
+
+static void device_is_lost(void *context, struct channel_call *call, void *message)
+{
+	const struct dext *dext = context;
+	struct DextRegistrar_DeviceLost_Msg *msg = message;
+	(void)call;
+	const struct service *service;
+	list_for_each(service, &dext->services, dext_link) {
+		if (service->device->entry->id != msg->provider)
+			continue;
+		device_lost(service->device, msg->reason);
+		return;
+	}
+}
+
+const struct channel_method registrar_methods[] = {
+	{ &DextRegistrar_RegisterService_Shape, register_service },
+	{ &DextRegistrar_SetProperties_Shape, set_properties },
+	{ &DextRegistrar_CopyProperties_Shape, copy_properties },
+	{ &DextRegistrar_SetName_Shape, set_name },
+	{ &DextRegistrar_AddService_Shape, add_service },
+	{ &DextRegistrar_RemoveService_Shape, remove_service },
+	{ &DextRegistrar_Confined_Shape, confined },
+	{ &DextRegistrar_DeviceLost_Shape, device_is_lost },
+	{ NULL, NULL },
+};
