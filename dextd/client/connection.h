@@ -19,7 +19,7 @@ struct dext;
 struct DextDirectory_Open_Msg;
 struct entry;
 
-#define CONNECTIONS_PER_CLIENT_MAX 4096U
+#define CONNECTIONS_PER_CLIENT_MAX 8192U
 #define CONNECTIONS_OPENING_MAX    64U // of one client, not answered yet
 
 struct connection {
