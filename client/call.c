@@ -3,6 +3,9 @@
 /*
  * External methods: arguments are checked here too, so that a mistake is named in the application's
  * own terms and costs the driver nothing.
+ *
+ * A structure above RING_BLOCK bytes travels in a buffer that the driver has mapped too. A call
+ * whose time was over leaves its buffer for good: the driver may still write to it.
  */
 
 #include <errno.h>
@@ -10,6 +13,7 @@
 
 #include <base/reason.h>
 #include <client/async.h>
+#include <client/buffer.h>
 #include <client/connection.h>
 #include <client/port.h>
 #include <opendext/client.h>
@@ -80,10 +84,10 @@ static kern_return_t check_input(const struct arguments *a)
 	if (a->n_input > RING_SCALARS)
 		return refuse(kIOReturnBadArgument, "%u input scalars: at most %u", a->n_input,
 			      RING_SCALARS);
-	if (a->input_size > RING_BLOCK)
+	if (a->input_size > RING_STRUCTURE_MAX)
 		return refuse(kIOReturnMessageTooLarge,
 			      "an input structure of %zu bytes: at most %u", a->input_size,
-			      RING_BLOCK);
+			      RING_STRUCTURE_MAX);
 	if ((a->n_input > 0 && a->input == NULL) || (a->input_size > 0 && a->input_struct == NULL))
 		return refuse(kIOReturnBadArgument, "an input is NULL, but its size is not 0");
 	return kIOReturnSuccess;
@@ -96,10 +100,10 @@ static kern_return_t check_output(const struct arguments *a)
 	if (n_output > RING_SCALARS)
 		return refuse(kIOReturnBadArgument, "room for %u output scalars: at most %u",
 			      n_output, RING_SCALARS);
-	if (size > RING_BLOCK)
+	if (size > RING_STRUCTURE_MAX)
 		return refuse(kIOReturnMessageTooLarge,
 			      "room for an output structure of %zu bytes: at most %u", size,
-			      RING_BLOCK);
+			      RING_STRUCTURE_MAX);
 	if ((n_output > 0 && a->output == NULL) || (size > 0 && a->output_struct == NULL))
 		return refuse(kIOReturnBadArgument, "an output is NULL, but its size is not 0");
 	return kIOReturnSuccess;
@@ -115,14 +119,16 @@ static void fill_request(struct ring_request *request, uint32_t selector, uint64
 	request->n_scalars_out = a->n_output != NULL ? *a->n_output : 0;
 	request->structure_size = (uint32_t)a->input_size;
 	request->structure_out_max = a->output_size != NULL ? (uint32_t)*a->output_size : 0;
+	request->buffer = 0;
 	if (a->n_input > 0)
 		memcpy(request->scalars, a->input, a->n_input * sizeof(uint64_t));
-	if (a->input_size > 0)
+	if (a->input_size > 0 && a->input_size <= RING_BLOCK)
 		memcpy(request->structure, a->input_struct, a->input_size);
 }
 
 /* The reply fits: ring_client_call held it against the request. */
-static void store_outputs(const struct arguments *a, const struct ring_reply *reply)
+static void store_outputs(const struct arguments *a, const struct ring_reply *reply,
+			  const void *structure)
 {
 	if (a->n_output != NULL) {
 		if (reply->n_scalars > 0)
@@ -131,9 +137,31 @@ static void store_outputs(const struct arguments *a, const struct ring_reply *re
 	}
 	if (a->output_size != NULL) {
 		if (reply->structure_size > 0)
-			memcpy(a->output_struct, reply->structure, reply->structure_size);
+			memcpy(a->output_struct, structure, reply->structure_size);
 		*a->output_size = reply->structure_size;
 	}
+}
+
+static kern_return_t call_with_buffer(struct connection *c, struct ring_request *request,
+				      const struct arguments *a)
+{
+	struct ring_reply reply;
+	struct buffer *buffer;
+	uint64_t output = ring_output_offset(request->structure_size);
+	bool output_is_large = request->structure_out_max > RING_BLOCK;
+	uint64_t size = output_is_large ? output + request->structure_out_max : a->input_size;
+	kern_return_t status = buffer_take(c, size, &buffer);
+	if (status != kIOReturnSuccess)
+		return status;
+	request->buffer = 1 + buffer->number;
+	if (a->input_size > RING_BLOCK)
+		memcpy(buffer->bytes, a->input_struct, a->input_size);
+	status = connection_call(c, request, &reply);
+	if (status == kIOReturnSuccess)
+		store_outputs(a, &reply,
+			      output_is_large ? buffer->bytes + output : reply.structure);
+	buffer_give(c, buffer, status == kIOReturnTimeout);
+	return status;
 }
 
 /* async: 0, or the number of the asynchronous call. */
@@ -143,9 +171,11 @@ static kern_return_t call(struct connection *c, uint32_t selector, uint64_t asyn
 	struct ring_request request;
 	struct ring_reply reply;
 	fill_request(&request, selector, async, a);
+	if (request.structure_size > RING_BLOCK || request.structure_out_max > RING_BLOCK)
+		return call_with_buffer(c, &request, a);
 	kern_return_t status = connection_call(c, &request, &reply);
 	if (status == kIOReturnSuccess)
-		store_outputs(a, &reply);
+		store_outputs(a, &reply, reply.structure);
 	return status;
 }
 
@@ -210,7 +240,7 @@ static kern_return_t settle(struct connection *c, struct async_call *begun,
 		async_accepted(begun);
 	} else if (!async_refused(c, begun)) {
 		reason_clear();
-		store_outputs(a, &nothing);
+		store_outputs(a, &nothing, NULL);
 		status = kIOReturnSuccess;
 	}
 	return status;

@@ -249,9 +249,9 @@ static bool echo(struct fake *from, const struct ring_request *request, struct r
 START_TEST(arguments_over_a_limit_are_named)
 {
 	uint64_t scalars[17] = { 0 };
-	char structure[4097] = { 0 };
+	char structure[1] = { 0 };
 	uint32_t n = 17;
-	size_t size = 4097;
+	size_t size = RING_STRUCTURE_MAX + 1;
 	open_all(); // nobody answers: nothing of this reaches the driver
 	ck_assert_int_eq(IOConnectCallScalarMethod(connection, 0, scalars, 17, NULL, NULL),
 			 kIOReturnBadArgument);
@@ -262,9 +262,14 @@ START_TEST(arguments_over_a_limit_are_named)
 	ck_assert_int_eq(IOConnectCallScalarMethod(connection, 0, NULL, 1, NULL, NULL),
 			 kIOReturnBadArgument);
 	assert_reason("NULL");
-	ck_assert_int_eq(IOConnectCallStructMethod(connection, 0, structure, 4097, NULL, NULL),
+	ck_assert_int_eq(IOConnectCallStructMethod(connection, 0, structure, RING_STRUCTURE_MAX + 1,
+						   NULL, NULL),
 			 kIOReturnMessageTooLarge);
-	assert_reason("4097 bytes");
+	assert_reason("268435457 bytes");
+	ck_assert_int_eq(IOConnectCallStructMethod(connection, 0, structure, (size_t)UINT32_MAX + 1,
+						   NULL, NULL),
+			 kIOReturnMessageTooLarge);
+	assert_reason("4294967296 bytes");
 	ck_assert_int_eq(IOConnectCallStructMethod(connection, 0, NULL, 0, structure, &size),
 			 kIOReturnMessageTooLarge);
 	ck_assert_int_eq(IOConnectCallScalarMethod(service, 0, NULL, 0, NULL, NULL),

@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,6 +122,7 @@ static void connection_free(struct object *object)
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		close_fdp(&c->doorbell_fds[i]);
 	pthread_mutex_destroy(&c->lock);
+	buffers_deinit(&c->buffers);
 	turn_deinit(&c->maps);
 	free(c->calls);
 	free(c);
@@ -154,6 +154,7 @@ static int connection_new(struct connection **out, const struct DextDirectory_Op
 	}
 	object_init(&c->object, OBJECT_CONNECTION, connection_close, connection_free);
 	pthread_mutex_init(&c->lock, NULL);
+	buffers_init(&c->buffers);
 	turn_init(&c->maps);
 	list_init(&c->answered);
 	list_init(&c->mappings);
@@ -274,25 +275,6 @@ static int keep_doorbell(struct connection *c, uint64_t worker, int doorbell_fd)
 	return 0;
 }
 
-/* The one descriptor of a message; what else came is closed. -1: none. */
-static int take_descriptor(struct msghdr *msg)
-{
-	int taken = -1;
-	for (struct cmsghdr *head = CMSG_FIRSTHDR(msg); head != NULL;
-	     head = CMSG_NXTHDR(msg, head)) {
-		if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t n = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(head) + i * sizeof(int), sizeof(fd));
-			close_fdp(&taken);
-			taken = fd;
-		}
-	}
-	return taken;
-}
-
 /* A whole message; `fd` is consumed. */
 static int take_message(struct connection *c, const struct ring_socket_message *message,
 			int attached)
@@ -317,26 +299,11 @@ static int take_message(struct connection *c, const struct ring_socket_message *
 static int read_message(struct connection *c)
 {
 	struct ring_socket_message message;
-	struct iovec iov = { .iov_base = &message, .iov_len = sizeof(message) };
-	union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room),
-	};
-	ssize_t size = recvmsg(c->socket_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (size < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	CLEANUP(close_fdp) int fd = take_descriptor(&msg);
-	if (size == 0)
-		return -ECONNRESET;
-	if (size != sizeof(message) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
-		return -EBADMSG;
-	int ret = take_message(c, &message, steal_fd(&fd));
+	int fd;
+	int ret = ring_socket_receive(c->socket_fd, &message, &fd);
+	if (ret != 1)
+		return ret;
+	ret = take_message(c, &message, fd);
 	return ret < 0 ? ret : 1;
 }
 

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include <base/list.h>
+#include <client/buffer.h>
 #include <client/handle.h>
 #include <client/turn.h>
 #include <wire/ring.h>
@@ -41,6 +42,8 @@ struct connection {
 	uint32_t n_answered;
 	struct IONotificationPort **ports; // references: who listens
 	uint32_t n_ports;
+
+	struct buffers buffers;
 
 	struct turn maps;     // one map or unmap at a time; guards what follows
 	bool unmapped;        // closed: nothing may be mapped any more

@@ -49,7 +49,7 @@ static const struct confine_rule rules[] = {
 	/* Descriptors at hand */
 	ALLOW(read), ALLOW(readv), ALLOW(pread64), ALLOW(preadv), ALLOW(preadv2),
 	ALLOW(write), ALLOW(writev), ALLOW(pwrite64), ALLOW(pwritev), ALLOW(pwritev2),
-	ALLOW(lseek), ALLOW(fstat), ALLOW(close), ALLOW(close_range),
+	ALLOW(lseek), ALLOW(fstat), ALLOW(fstatfs), ALLOW(close), ALLOW(close_range),
 	ALLOW(dup), ALLOW(dup2), ALLOW(dup3), ALLOW(pipe), ALLOW(pipe2),
 	ALLOW(fsync), ALLOW(fdatasync),
 	FLAG_DECIDES(newfstatat, 3, AT_EMPTY_PATH), FLAG_DECIDES(statx, 2, AT_EMPTY_PATH),

@@ -6,8 +6,8 @@
  * A descriptor is a range of a file. A part of another descriptor keeps that one and borrows its
  * file; a buffer is a file made here, an anonymous one that is sealed, so that whoever is given it
  * can neither shrink nor grow it. The bytes in this process are mapped when first asked for (a
- * buffer's at once) and stay until the descriptor goes; a part uses the bytes of the whole if those
- * are mapped already.
+ * buffer's at once) and stay until the descriptor goes; a part, and a map that may write, use those
+ * of the whole if they are mapped already.
  *
  * Any thread may use a descriptor; only SetLength changes one that is shared.
  */
@@ -47,7 +47,10 @@ struct IOMemoryDescriptor_IVars {
 struct IOMemoryMap_IVars {
 	IOMemoryDescriptor *memory; // kept
 	uint64_t offset;
-	struct window window;
+	void *bytes;
+	size_t length;
+	const struct window *window; // that they are in: `own`, or the descriptor's
+	struct window own;
 };
 
 static uint64_t length_of(const struct IOMemoryDescriptor_IVars *iv)
@@ -293,13 +296,33 @@ static kern_return_t check_mapping(const struct IOMemoryDescriptor_IVars *iv, ui
 	return kIOReturnSuccess;
 }
 
+/* Bytes that are mapped already need no further mapping, unless it is to be read-only. */
+static kern_return_t map_range(struct IOMemoryDescriptor_IVars *iv, struct IOMemoryMap_IVars *map,
+			       uint64_t offset, uint64_t length, bool writable)
+{
+	const struct IOMemoryDescriptor_IVars *owner = writable ? mapped_owner(iv) : NULL;
+	kern_return_t ret = kIOReturnSuccess;
+
+	map->offset = offset;
+	map->length = (size_t)length;
+	if (owner != NULL) {
+		map->window = &owner->window;
+		map->bytes = (char *)owner->window.bytes + (iv->offset - owner->offset) + offset;
+	} else {
+		ret = window_open(&map->own, fd_of(iv), iv->offset + offset, length, writable);
+		map->window = &map->own;
+		map->bytes = map->own.bytes;
+	}
+	return ret;
+}
+
 kern_return_t IOMemoryDescriptor_CreateMapping(IOMemoryDescriptor *self, uint64_t options,
 					       uint64_t address, uint64_t offset, uint64_t length,
 					       uint64_t alignment, IOMemoryMap **map)
 {
 	if (self == NULL || map == NULL)
 		return refuse(kIOReturnBadArgument, "CreateMapping: an argument is missing");
-	const struct IOMemoryDescriptor_IVars *iv = self->ivars;
+	struct IOMemoryDescriptor_IVars *iv = self->ivars;
 	kern_return_t ret = check_mapping(iv, options, address, alignment);
 	if (ret == kIOReturnSuccess)
 		ret = check_range("CreateMapping", length_of(iv), offset, &length);
@@ -313,9 +336,7 @@ kern_return_t IOMemoryDescriptor_CreateMapping(IOMemoryDescriptor *self, uint64_
 		OSObjectRelease(made);
 		return refuse(kIOReturnNoMemory, "CreateMapping: out of memory");
 	}
-	made->ivars->offset = offset;
-	ret = window_open(&made->ivars->window, fd_of(iv), iv->offset + offset, length,
-			  (options & kIOMemoryMapReadOnly) == 0);
+	ret = map_range(iv, made->ivars, offset, length, (options & kIOMemoryMapReadOnly) == 0);
 	if (ret != kIOReturnSuccess) {
 		OSObjectRelease(made);
 		return ret;
@@ -329,7 +350,7 @@ kern_return_t IOMemoryDescriptor_CreateMapping(IOMemoryDescriptor *self, uint64_
 void IMPL(IOMemoryMap, free)
 {
 	if (self->ivars != NULL) {
-		window_close(&self->ivars->window);
+		window_close(&self->ivars->own);
 		OSObjectRelease(self->ivars->memory);
 		free(self->ivars);
 		self->ivars = NULL;
@@ -339,12 +360,12 @@ void IMPL(IOMemoryMap, free)
 
 uint64_t IOMemoryMap_GetAddress(IOMemoryMap *self)
 {
-	return self != NULL ? (uint64_t)(uintptr_t)self->ivars->window.bytes : 0;
+	return self != NULL ? (uint64_t)(uintptr_t)self->ivars->bytes : 0;
 }
 
 uint64_t IOMemoryMap_GetLength(IOMemoryMap *self)
 {
-	return self != NULL ? self->ivars->window.size : 0;
+	return self != NULL ? self->ivars->length : 0;
 }
 
 uint64_t IOMemoryMap_GetOffset(IOMemoryMap *self)
@@ -354,7 +375,7 @@ uint64_t IOMemoryMap_GetOffset(IOMemoryMap *self)
 
 bool IOMemoryMap_IsLost(IOMemoryMap *self)
 {
-	return self != NULL && window_is_lost(&self->ivars->window);
+	return self != NULL && window_is_lost(self->ivars->window);
 }
 
 /* --- sharing --- */

@@ -97,6 +97,36 @@ START_TEST(bad_buffers_are_refused)
 }
 END_TEST
 
+START_TEST(mapped_bytes_are_mapped_once)
+{
+	IOBufferMemoryDescriptor *buffer = new_buffer(3 * PAGE);
+	IOMemoryDescriptor *part = NULL;
+	IOMemoryMap *map = NULL, *read_only = NULL;
+	IOAddressSegment range;
+
+	IOBufferMemoryDescriptor_GetAddressRange(buffer, &range);
+	ck_assert_int_eq(IOMemoryDescriptor_CreateSubMemoryDescriptor(0, 100, PAGE,
+								      as_memory(buffer), &part),
+			 kIOReturnSuccess);
+	OSObjectRelease(buffer);
+	ck_assert_int_eq(IOMemoryDescriptor_CreateMapping(part, 0, 0, 10, 1000, 0, &map),
+			 kIOReturnSuccess);
+	ck_assert_uint_eq(IOMemoryMap_GetAddress(map), range.address + 110);
+	ck_assert_uint_eq(IOMemoryMap_GetLength(map), 1000);
+	ck_assert_uint_eq(IOMemoryMap_GetOffset(map), 10);
+	ck_assert(!IOMemoryMap_IsLost(map));
+	ck_assert_int_eq(IOMemoryDescriptor_CreateMapping(part, kIOMemoryMapReadOnly, 0, 0, 0, 0,
+							  &read_only),
+			 kIOReturnSuccess);
+	ck_assert_uint_ne(IOMemoryMap_GetAddress(read_only), range.address + 100);
+	OSObjectRelease(part);
+	*(char *)(uintptr_t)IOMemoryMap_GetAddress(map) = 'x'; // the map keeps the bytes
+	ck_assert_int_eq(((const char *)(uintptr_t)IOMemoryMap_GetAddress(read_only))[10], 'x');
+	OSObjectRelease(map);
+	OSObjectRelease(read_only);
+}
+END_TEST
+
 START_TEST(parts_and_maps_show_the_same_bytes)
 {
 	IOBufferMemoryDescriptor *buffer = new_buffer(3 * PAGE);
@@ -269,6 +299,7 @@ START_TEST(read_only_memory_says_so)
 END_TEST
 
 UNIT_TESTS("runtime-memory", a_buffer_is_sealed_and_mapped, bad_buffers_are_refused,
-	   parts_and_maps_show_the_same_bytes, ranges_outside_are_refused,
-	   unknown_options_are_refused, memory_truncated_under_a_map_is_lost,
-	   a_file_is_no_longer_than_it_is, read_only_memory_says_so)
+	   parts_and_maps_show_the_same_bytes, mapped_bytes_are_mapped_once,
+	   ranges_outside_are_refused, unknown_options_are_refused,
+	   memory_truncated_under_a_map_is_lost, a_file_is_no_longer_than_it_is,
+	   read_only_memory_says_so)

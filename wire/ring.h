@@ -6,8 +6,10 @@
  *
  * dextd creates it (ring_create) and keeps its descriptor. A call owns a 256-byte slot until its
  * reply is taken; the reply is written into the same slot; a structure that does not fit the slot
- * goes to the slot's own arena block. Calls enter in order through a submission queue of slot
- * numbers, one entry per slot, which therefore never overflows. Events have a ring of their own.
+ * goes to the slot's own arena block, and one that does not fit that to a buffer: further memory of
+ * the application's, which it shares once and uses for many calls. Calls enter in order through a
+ * submission queue of slot numbers, one entry per slot, which therefore never overflows. Events
+ * have a ring of their own.
  *
  * Neither side trusts the other. Geometry is fixed at creation, checked once, and kept privately;
  * each side keeps its own indices; a slot, an event and an arena block are copied once and looked
@@ -33,12 +35,18 @@
 #define RING_SLOTS     32U // what ring_create makes; receivers accept powers of two from 1 to 1024
 #define RING_EVENTS    64U
 #define RING_DOORBELLS 4U // one per worker of the dext; the first comes with the ring
+#define RING_BUFFERS   8U // of a connection
+
+#define RING_STRUCTURE_MAX (256U << 20)
+#define RING_BUFFER_MAX    (2U * RING_STRUCTURE_MAX) // one for input and output
 
 enum ring_kind {
 	RING_CALL = 1,  // ExternalMethod
 	RING_MAP = 2,   // scalars: type, options. reply: offset, length, options; a descriptor
 			// follows on the socket
 	RING_UNMAP = 3, // scalars: type
+	RING_SHARE = 4, // scalars: a buffer's size, and the sequence with which its descriptor was
+			// sent on the socket before. It replaces what had its number
 };
 
 /* A private copy of one call's request. */
@@ -50,15 +58,16 @@ struct ring_request {
 	uint64_t async; // the application's reference for an asynchronous call; 0: synchronous
 	uint32_t n_scalars, n_scalars_out; // in; room for out
 	uint32_t structure_size, structure_out_max;
+	uint32_t buffer; // 1 + the number of the buffer that holds what is larger than a block
 	uint64_t scalars[RING_SCALARS];
-	uint8_t structure[RING_BLOCK]; // structure_size bytes are valid
+	uint8_t structure[RING_BLOCK]; // structure_size bytes are valid, if they are no more
 };
 
 /* A private copy of one reply. A refusal carries a reason text instead of values. */
 struct ring_reply {
 	IOReturn status;
 	uint32_t n_scalars;
-	uint32_t structure_size;
+	uint32_t structure_size; // in the buffer, if the caller's room is larger than a block
 	uint64_t scalars[RING_SCALARS];
 	uint8_t structure[RING_BLOCK];
 	char reason[RING_PAYLOAD]; // NUL-terminated; empty on success
@@ -72,17 +81,33 @@ struct ring_event {
 	uint64_t scalars[RING_SCALARS];
 };
 
-/* What travels on a connection's socket beside the ring, dext to application. */
+/* Input lies in a buffer from 0, the room for output from here. */
+static inline uint64_t ring_output_offset(uint32_t structure_size)
+{
+	if (structure_size <= RING_BLOCK)
+		return 0;
+	return ((uint64_t)structure_size + RING_BLOCK - 1) / RING_BLOCK * RING_BLOCK;
+}
+
+/* What travels on a connection's socket beside the ring: dext to application, but for the last. */
 enum {
 	RING_SOCKET_WAKE = 1,
 	RING_SOCKET_DESCRIPTOR = 2, // sequence: the call that the attached descriptor belongs to
 	RING_SOCKET_DOORBELL = 3,   // sequence: the worker whose doorbell is attached, an eventfd
+	RING_SOCKET_BUFFER = 4,     // sequence: modulo RING_BUFFERS, the attached buffer's number
 };
 struct ring_socket_message {
 	uint32_t kind;
 	uint32_t reserved;
 	uint64_t sequence;
 };
+
+/* Send one, with `fd` attached if it is not -1; borrowed. Never blocks, whatever flags a peer gives
+ * the socket: -EAGAIN. Negative errno. */
+int ring_socket_send(int socket_fd, uint32_t kind, uint64_t sequence, int fd);
+/* Receive one; never blocks. 1: `message`, and its descriptor in *fd, or -1; the caller closes it.
+ * 0: none waits. -ECONNRESET: the peer hung up. -EBADMSG: that was none; nothing is kept of it. */
+int ring_socket_receive(int socket_fd, struct ring_socket_message *message, int *fd);
 
 /* dextd. A sealed memfd; returned. */
 int ring_create(int *memory_fd);

@@ -204,10 +204,13 @@ static void write_request(struct ring_client *c, uint32_t index, const struct ri
 	store(&slot->n_scalars_out, request->n_scalars_out);
 	store(&slot->structure_size, request->structure_size);
 	store(&slot->structure_out_max, request->structure_out_max);
+	store(&slot->buffer, request->buffer);
 	store(&slot->caller_cpu, waiting_here());
 	ring_store(slot->payload, request->scalars, request->n_scalars * 8);
-	ring_store(ring_structure(&c->view, index, request->n_scalars, request->structure_size),
-		   request->structure, request->structure_size);
+	if (request->structure_size <= RING_BLOCK)
+		ring_store(ring_structure(&c->view, index, request->n_scalars,
+					  request->structure_size),
+			   request->structure, request->structure_size);
 }
 
 void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd)
@@ -309,9 +312,10 @@ static int read_reply(const struct ring_client *c, const struct ring_request *re
 	if (n_scalars > request->n_scalars_out || structure_size > request->structure_out_max)
 		return -EBADMSG;
 	ring_load(reply->scalars, slot->payload, n_scalars * 8);
-	ring_load(reply->structure,
-		  ring_structure(&c->view, request->slot, n_scalars, structure_size),
-		  structure_size);
+	if (request->structure_out_max <= RING_BLOCK)
+		ring_load(reply->structure,
+			  ring_structure(&c->view, request->slot, n_scalars, structure_size),
+			  structure_size);
 	reply->n_scalars = n_scalars;
 	reply->structure_size = structure_size;
 	return 0;
@@ -344,7 +348,7 @@ int ring_client_call(struct ring_client *c, struct ring_request *request, struct
 		     uint32_t timeout_ms)
 {
 	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS ||
-	    request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK)
+	    !ring_sizes_are_valid(request))
 		return -EINVAL;
 	struct deadline deadline = { .timeout_ms = timeout_ms };
 	if (ring_view_closed(&c->view, reply))

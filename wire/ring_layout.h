@@ -82,7 +82,7 @@ struct ring_slot {
 	_Atomic uint32_t status;
 	_Atomic uint32_t flags;      // of the method, as registered with dextd; none yet
 	_Atomic uint32_t caller_cpu; // where the caller posted it, as waiting_here
-	uint32_t reserved;
+	_Atomic uint32_t buffer;     // as in struct ring_request
 	_Atomic uint64_t payload[RING_PAYLOAD / 8];
 };
 
@@ -149,6 +149,16 @@ static inline _Atomic uint64_t *ring_structure(const struct ring_view *view, uin
 	if (n_scalars * 8 + structure_size <= RING_PAYLOAD)
 		return view->slots[slot].payload + n_scalars;
 	return ring_block(view, slot);
+}
+
+/* Are both sizes what a call of this kind may have, with a buffer where one is needed? */
+static inline bool ring_sizes_are_valid(const struct ring_request *request)
+{
+	if (request->structure_size <= RING_BLOCK && request->structure_out_max <= RING_BLOCK)
+		return true;
+	return request->kind == RING_CALL && request->structure_size <= RING_STRUCTURE_MAX &&
+	       request->structure_out_max <= RING_STRUCTURE_MAX && request->buffer > 0 &&
+	       request->buffer <= RING_BUFFERS;
 }
 
 /* The word that an entry at `position` holds before it is published: of the round before. */

@@ -9,10 +9,16 @@
 #include <wire/futex.h>
 #include <wire/ring_layout.h>
 
+enum slot_use {
+	SLOT_IDLE,
+	SLOT_TAKEN,       // and not answered
+	SLOT_WITH_BUFFER, // the same, with room for output in a buffer
+};
+
 struct ring_server {
 	struct ring_view view;
 	uint64_t head;         // the next submission; of the thread that takes
-	_Atomic uint8_t *busy; // per slot: taken and not answered
+	_Atomic uint8_t *busy; // per slot: enum slot_use
 	uint32_t cpu;          // what the header's server_cpu was set to; of the thread that takes
 	_Atomic uint32_t caller_cpu; // of the last call
 	struct waiting waiting;      // of the thread that takes
@@ -87,19 +93,22 @@ static int copy_request(const struct ring_server *s, uint32_t index, struct ring
 	request->n_scalars_out = load(&slot->n_scalars_out);
 	request->structure_size = load(&slot->structure_size);
 	request->structure_out_max = load(&slot->structure_out_max);
+	request->buffer = load(&slot->buffer);
 
 	if (request->sequence != s->head + 1)
 		return -EBADMSG;
-	if (request->kind < RING_CALL || request->kind > RING_UNMAP)
+	if (request->kind < RING_CALL || request->kind > RING_SHARE)
 		return -EBADMSG;
 	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS)
 		return -EBADMSG;
-	if (request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK)
+	if (!ring_sizes_are_valid(request))
 		return -EBADMSG;
 	ring_load(request->scalars, slot->payload, request->n_scalars * 8);
-	ring_load(request->structure,
-		  ring_structure(&s->view, index, request->n_scalars, request->structure_size),
-		  request->structure_size);
+	if (request->structure_size <= RING_BLOCK)
+		ring_load(request->structure,
+			  ring_structure(&s->view, index, request->n_scalars,
+					 request->structure_size),
+			  request->structure_size);
 	return 0;
 }
 
@@ -111,7 +120,7 @@ static bool may_serve(struct ring_server *s, uint32_t index)
 	uint32_t state = atomic_load_explicit(&s->view.slots[index].state, memory_order_acquire);
 	if (state != RING_POSTED && state != RING_AWAITED)
 		return false;
-	return atomic_load_explicit(&s->busy[index], memory_order_relaxed) == 0;
+	return atomic_load_explicit(&s->busy[index], memory_order_relaxed) == SLOT_IDLE;
 }
 
 static const struct ring_entry *next_entry(const struct ring_server *s)
@@ -144,7 +153,8 @@ int ring_server_next(struct ring_server *s, struct ring_request *request)
 	if (ret < 0)
 		return ret;
 	note_cpus(s, index);
-	atomic_store_explicit(&s->busy[index], 1, memory_order_relaxed);
+	uint8_t use = request->structure_out_max > RING_BLOCK ? SLOT_WITH_BUFFER : SLOT_TAKEN;
+	atomic_store_explicit(&s->busy[index], use, memory_order_relaxed);
 	s->head++;
 	atomic_store_explicit(&s->view.header->taken, s->head, memory_order_relaxed);
 	return 1;
@@ -194,12 +204,14 @@ uint32_t ring_server_caller_worker(const struct ring_server *s)
 	return cpu != 0 && s->workers > 1 ? (cpu - 1) % s->workers : 0;
 }
 
-static void write_values(struct ring_server *s, uint32_t index, const struct ring_reply *reply)
+static void write_values(struct ring_server *s, uint32_t index, const struct ring_reply *reply,
+			 enum slot_use use)
 {
 	struct ring_slot *slot = &s->view.slots[index];
 	ring_store(slot->payload, reply->scalars, reply->n_scalars * 8);
-	ring_store(ring_structure(&s->view, index, reply->n_scalars, reply->structure_size),
-		   reply->structure, reply->structure_size);
+	if (use == SLOT_TAKEN)
+		ring_store(ring_structure(&s->view, index, reply->n_scalars, reply->structure_size),
+			   reply->structure, reply->structure_size);
 	atomic_store_explicit(&slot->n_scalars, reply->n_scalars, memory_order_relaxed);
 	atomic_store_explicit(&slot->structure_size, reply->structure_size, memory_order_relaxed);
 }
@@ -218,19 +230,19 @@ int ring_server_reply(struct ring_server *s, uint32_t index, const struct ring_r
 {
 	if (index >= s->view.n_slots)
 		return -EINVAL;
-	if (reply->n_scalars > RING_SCALARS || reply->structure_size > RING_BLOCK)
-		return -EINVAL;
-	if (atomic_load_explicit(&s->busy[index], memory_order_relaxed) == 0)
+	enum slot_use use = atomic_load_explicit(&s->busy[index], memory_order_relaxed);
+	uint32_t limit = use == SLOT_WITH_BUFFER ? RING_STRUCTURE_MAX : RING_BLOCK;
+	if (use == SLOT_IDLE || reply->n_scalars > RING_SCALARS || reply->structure_size > limit)
 		return -EINVAL;
 	struct ring_slot *slot = &s->view.slots[index];
 	if (reply->status == kIOReturnSuccess)
-		write_values(s, index, reply);
+		write_values(s, index, reply, use);
 	else
 		write_refusal(slot, reply);
 	atomic_store_explicit(&slot->status, (uint32_t)reply->status, memory_order_relaxed);
 
 	/* First, for once answered the slot may be posted again at once. */
-	atomic_store_explicit(&s->busy[index], 0, memory_order_relaxed);
+	atomic_store_explicit(&s->busy[index], SLOT_IDLE, memory_order_relaxed);
 	uint32_t was = ring_slot_end(slot, RING_ANSWERED);
 	if (was == RING_AWAITED)
 		futex_wake(&slot->state, 1, FUTEX_SHARED);

@@ -323,6 +323,70 @@ START_TEST(a_late_answer_frees_the_slot)
 }
 END_TEST
 
+/* What lies in a buffer is not the ring's: only the sizes are carried. */
+START_TEST(sizes_above_a_block_name_a_buffer)
+{
+	struct pair p;
+	struct ring_request request, taken;
+	struct ring_reply reply;
+	pair_init(&p);
+	const struct ring_request large = {
+		.kind = RING_CALL,
+		.structure_size = RING_BLOCK + 1,
+		.structure_out_max = RING_STRUCTURE_MAX,
+		.buffer = RING_BUFFERS,
+	};
+	request = large;
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+	ck_assert_int_eq(ring_server_next(p.server, &taken), 1);
+	ck_assert_uint_eq(taken.structure_size, large.structure_size);
+	ck_assert_uint_eq(taken.structure_out_max, large.structure_out_max);
+	ck_assert_uint_eq(taken.buffer, large.buffer);
+	reply = (struct ring_reply){ .structure_size = RING_STRUCTURE_MAX + 1 };
+	ck_assert_int_eq(ring_server_reply(p.server, taken.slot, &reply), -EINVAL);
+	reply.structure_size = RING_STRUCTURE_MAX;
+	ck_assert_int_eq(ring_server_reply(p.server, taken.slot, &reply), 0);
+
+	request = large;
+	request.buffer = RING_BUFFERS + 1;
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -EINVAL);
+	request = large;
+	request.structure_size = RING_STRUCTURE_MAX + 1;
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -EINVAL);
+	request = large;
+	request.kind = RING_MAP;
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -EINVAL);
+	pair_deinit(&p);
+}
+END_TEST
+
+static void forge_sizes(uint32_t size, uint32_t room, uint32_t buffer)
+{
+	struct pair p;
+	struct ring_view view;
+	struct ring_request request = { .kind = RING_CALL };
+	struct ring_reply reply;
+	pair_init(&p);
+	ck_assert_int_eq(ring_view_init(&view, p.memory_fd), 0);
+	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
+	atomic_store(&view.slots[request.slot].structure_size, size);
+	atomic_store(&view.slots[request.slot].structure_out_max, room);
+	atomic_store(&view.slots[request.slot].buffer, buffer);
+	ck_assert_int_eq(ring_server_next(p.server, &request), -EBADMSG);
+	ring_view_deinit(&view);
+	pair_deinit(&p);
+}
+
+START_TEST(sizes_that_no_caller_sends_are_caught)
+{
+	forge_sizes(RING_BLOCK + 1, 0, 0);
+	forge_sizes(0, RING_BLOCK + 1, 0);
+	forge_sizes(RING_BLOCK + 1, 0, RING_BUFFERS + 1);
+	forge_sizes(RING_STRUCTURE_MAX + 1, 0, 1);
+	forge_sizes(0, UINT32_MAX, 1);
+}
+END_TEST
+
 START_TEST(an_answer_is_for_a_call_that_was_taken)
 {
 	struct pair p;
@@ -656,11 +720,10 @@ static void scribble(struct ring_view *view)
 static void check_request(const struct ring_request *request)
 {
 	ck_assert_uint_lt(request->slot, RING_SLOTS);
-	ck_assert(request->kind >= RING_CALL && request->kind <= RING_UNMAP);
+	ck_assert(request->kind >= RING_CALL && request->kind <= RING_SHARE);
 	ck_assert_uint_le(request->n_scalars, RING_SCALARS);
 	ck_assert_uint_le(request->n_scalars_out, RING_SCALARS);
-	ck_assert_uint_le(request->structure_size, RING_BLOCK);
-	ck_assert_uint_le(request->structure_out_max, RING_BLOCK);
+	ck_assert(ring_sizes_are_valid(request));
 }
 
 static int serve_scribbled(struct ring_server *server)
@@ -804,6 +867,7 @@ END_TEST
 UNIT_TESTS("ring", memory_is_sealed, only_a_ring_is_opened, calls_carry_scalars_and_structures,
 	   calls_over_a_limit_are_refused, many_threads_call_at_once, a_call_crosses_processes,
 	   a_late_answer_frees_the_slot, an_answer_is_for_a_call_that_was_taken,
+	   sizes_above_a_block_name_a_buffer, sizes_that_no_caller_sends_are_caught,
 	   a_successor_goes_on, only_a_sleeper_is_rung_for, a_full_doorbell_stops_nobody,
 	   an_abort_ends_every_call, an_answer_after_the_abort_is_dropped,
 	   a_killed_closer_stops_no_other, a_waiting_caller_finds_its_peer_gone,

@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -29,6 +30,7 @@
 #include <base/cleanup.h>
 #include <base/log.h>
 #include <base/reason.h>
+#include <families/service/buffers.h>
 #include <families/service/connection.h>
 #include <runtime/action.h>
 #include <runtime/memory.h>
@@ -67,30 +69,6 @@ static void give_up(struct connection *c, int error)
 
 /* --- what the application hears beside replies --- */
 
-/* With the lock held. The socket's flags are the application's to change, hence MSG_DONTWAIT. */
-static int socket_tell(struct connection *c, uint32_t kind, uint64_t sequence, int fd)
-{
-	struct ring_socket_message message = { .kind = kind, .sequence = sequence };
-	struct iovec iov = { .iov_base = &message, .iov_len = sizeof(message) };
-	union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	if (fd >= 0) {
-		msg.msg_control = control.room;
-		msg.msg_controllen = sizeof(control.room);
-		struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
-		head->cmsg_level = SOL_SOCKET;
-		head->cmsg_type = SCM_RIGHTS;
-		head->cmsg_len = CMSG_LEN(sizeof(int));
-		*(int *)(void *)CMSG_DATA(head) = fd;
-	}
-	if (sendmsg(c->socket_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return -errno;
-	return 0;
-}
-
 /* An asynchronous call under way: the context of its action. */
 struct completion {
 	struct connection *connection; // kept
@@ -109,7 +87,7 @@ static kern_return_t push_event(struct connection *c, const struct ring_event *e
 			      "read its notification port",
 			      (unsigned long long)c->id);
 	if (ret == 1)
-		socket_tell(c, RING_SOCKET_WAKE, 0, -1);
+		ring_socket_send(c->socket_fd, RING_SOCKET_WAKE, 0, -1);
 	return kIOReturnSuccess;
 }
 
@@ -215,7 +193,32 @@ static kern_return_t completion_new(struct connection *c, uint64_t async,
 
 /* --- calls --- */
 
-static kern_return_t take_structure(const struct ring_request *request, OSData *output,
+/* A call's structures, as the method is given them. */
+struct structures {
+	OSData *input;                         // up to a block
+	IOMemoryDescriptor *input_part, *room; // more than that: of a buffer
+};
+
+static kern_return_t find_structures(const struct connection *c, const struct ring_request *request,
+				     struct structures *s)
+{
+	uint32_t number = request->buffer - 1;
+	kern_return_t ret = kIOReturnSuccess;
+	if (request->structure_size > RING_BLOCK) {
+		ret = buffers_part(c->buffers, number, 0, request->structure_size,
+				   kIOMemoryDirectionOut, &s->input_part);
+	} else if (request->structure_size > 0) {
+		s->input = OSData_withBytes(request->structure, request->structure_size);
+		if (s->input == NULL)
+			ret = refuse(kIOReturnNoMemory, "out of memory for the input structure");
+	}
+	if (ret == kIOReturnSuccess && request->structure_out_max > RING_BLOCK)
+		ret = buffers_part(c->buffers, number, ring_output_offset(request->structure_size),
+				   request->structure_out_max, kIOMemoryDirectionIn, &s->room);
+	return ret;
+}
+
+static kern_return_t copy_structure(const struct ring_request *request, OSData *output, void *to,
 				    struct ring_reply *reply)
 {
 	size_t size = output != NULL ? OSData_getLength(output) : 0;
@@ -224,21 +227,58 @@ static kern_return_t take_structure(const struct ring_request *request, OSData *
 			      "the method returned %zu bytes of structure, the caller has room for "
 			      "%u",
 			      size, request->structure_out_max);
-	for (size_t i = 0; i < size; i++)
-		reply->structure[i] = ((const uint8_t *)OSData_getBytesNoCopy(output))[i];
+	if (size > 0)
+		memcpy(to, OSData_getBytesNoCopy(output), size);
 	reply->structure_size = (uint32_t)size;
 	return kIOReturnSuccess;
 }
 
-static kern_return_t run_method(struct connection *c, const struct ring_request *request,
-				IOUserClientMethodArguments *args, struct ring_reply *reply)
+/* The method filled the room, or returned less as data. */
+static kern_return_t take_room(const struct ring_request *request, const struct structures *s,
+			       OSData *output, struct ring_reply *reply)
 {
-	if (request->structure_size > 0) {
-		args->structureInput =
-			OSData_withBytes(request->structure, request->structure_size);
-		if (args->structureInput == NULL)
-			return kIOReturnNoMemory;
-	}
+	void *bytes = NULL;
+	uint64_t length = 0;
+	kern_return_t ret = kIOReturnSuccess;
+	if (output == NULL)
+		reply->structure_size = request->structure_out_max;
+	else
+		ret = memory_get_bytes(s->room, &bytes, &length);
+	if (ret == kIOReturnSuccess && output != NULL)
+		ret = copy_structure(request, output, bytes, reply);
+	return ret;
+}
+
+static bool is_lost(IOMemoryDescriptor *part)
+{
+	return part != NULL && memory_is_lost(part);
+}
+
+static kern_return_t take_structure(const struct ring_request *request, const struct structures *s,
+				    const IOUserClientMethodArguments *args,
+				    struct ring_reply *reply)
+{
+	kern_return_t ret;
+	if (args->structureOutputDescriptor != s->room)
+		return refuse(kIOReturnBadArgument,
+			      "the method replaced structureOutputDescriptor: fill it, or set "
+			      "structureOutput");
+	if (s->room == NULL)
+		ret = copy_structure(request, args->structureOutput, reply->structure, reply);
+	else
+		ret = take_room(request, s, args->structureOutput, reply);
+	if (is_lost(s->input_part) || is_lost(s->room))
+		return refuse(kIOReturnVMError, "the call's buffer vanished during the call");
+	return ret;
+}
+
+static kern_return_t run_method(struct connection *c, const struct ring_request *request,
+				const struct structures *s, IOUserClientMethodArguments *args,
+				struct ring_reply *reply)
+{
+	args->structureInput = s->input;
+	args->structureInputDescriptor = s->input_part;
+	args->structureOutputDescriptor = s->room;
 	kern_return_t ret =
 		IOUserClient_ExternalMethod(c->client, request->selector, args, NULL, NULL, NULL);
 	if (ret != kIOReturnSuccess)
@@ -247,7 +287,7 @@ static kern_return_t run_method(struct connection *c, const struct ring_request 
 		return refuse(kIOReturnOverrun, "the method returned %u scalars, room is for %u",
 			      args->scalarOutputCount, request->n_scalars_out);
 	reply->n_scalars = args->scalarOutputCount;
-	return take_structure(request, args->structureOutput, reply);
+	return take_structure(request, s, args, reply);
 }
 
 static void serve_call(struct connection *c, const struct ring_request *request,
@@ -270,16 +310,22 @@ static void serve_call(struct connection *c, const struct ring_request *request,
 			return;
 		args.completion = action;
 	}
-	reply->status = run_method(c, request, &args, reply);
+	struct structures s = { NULL };
+	reply->status = find_structures(c, request, &s);
+	if (reply->status == kIOReturnSuccess)
+		reply->status = run_method(c, request, &s, &args, reply);
 	if (action != NULL && reply->status == kIOReturnSuccess) {
 		pthread_mutex_lock(&c->lock);
 		completion->accepted = true;
 		pthread_mutex_unlock(&c->lock);
 	}
 	OSObjectRelease(action);
-	OSObjectRelease(args.structureInput);
+	OSObjectRelease(s.input);
+	OSObjectRelease(s.input_part);
+	OSObjectRelease(s.room);
 	OSObjectRelease(args.structureOutput);
-	OSObjectRelease(args.structureOutputDescriptor);
+	if (args.structureOutputDescriptor != s.room)
+		OSObjectRelease(args.structureOutputDescriptor);
 }
 
 /* --- memory --- */
@@ -372,7 +418,8 @@ static void serve_map(struct connection *c, const struct ring_request *request,
 	struct memory_backing backing;
 	memory_get_backing(memory, &backing);
 	pthread_mutex_lock(&c->lock);
-	int ret = socket_tell(c, RING_SOCKET_DESCRIPTOR, request->sequence, backing.fd);
+	int ret = ring_socket_send(c->socket_fd, RING_SOCKET_DESCRIPTOR, request->sequence,
+				   backing.fd);
 	pthread_mutex_unlock(&c->lock);
 	if (ret < 0) {
 		reply->status = refuse(return_from_errno(ret),
@@ -396,6 +443,20 @@ static void serve_unmap(struct connection *c, const struct ring_request *request
 		remove_mapping(c, m);
 }
 
+static void serve_share(struct connection *c, const struct ring_request *request,
+			struct ring_reply *reply)
+{
+	if (c->buffers == NULL)
+		c->buffers = buffers_new();
+	if (request->n_scalars != 2)
+		reply->status = refuse(kIOReturnBadArgument, "a share call has 2 scalars");
+	else if (c->buffers == NULL)
+		reply->status = refuse(kIOReturnNoMemory, "out of memory");
+	else
+		reply->status = buffers_share(c->buffers, c->socket_fd, request->scalars[0],
+					      request->scalars[1]);
+}
+
 /* --- turns --- */
 
 static void serve(struct connection *c, const struct ring_request *request)
@@ -405,6 +466,7 @@ static void serve(struct connection *c, const struct ring_request *request)
 		[RING_CALL] = serve_call,
 		[RING_MAP] = serve_map,
 		[RING_UNMAP] = serve_unmap,
+		[RING_SHARE] = serve_share,
 	};
 	struct ring_reply reply;
 	reply.status = kIOReturnSuccess;
@@ -413,7 +475,7 @@ static void serve(struct connection *c, const struct ring_request *request)
 	reply.reason[0] = '\0';
 
 	reason_clear();
-	if (request->kind < RING_CALL || request->kind > RING_UNMAP)
+	if (request->kind < RING_CALL || request->kind > RING_SHARE)
 		reply.status = refuse(kIOReturnBadMessageID, "no call of kind %u", request->kind);
 	else
 		serve_kind[request->kind](c, request, &reply);
@@ -507,7 +569,7 @@ static void add_bell(struct connection *c, uint32_t worker)
 	int ret = bell->fd < 0 ? -errno : watch_bell(c, worker);
 	if (ret == 0) {
 		pthread_mutex_lock(&c->lock);
-		ret = socket_tell(c, RING_SOCKET_DOORBELL, worker, bell->fd);
+		ret = ring_socket_send(c->socket_fd, RING_SOCKET_DOORBELL, worker, bell->fd);
 		pthread_mutex_unlock(&c->lock);
 	}
 	if (ret == 0)
@@ -552,6 +614,7 @@ static void end(void *context)
 	struct mapping *m, *next;
 	list_for_each_safe(m, next, &c->mappings, link)
 		remove_mapping(c, m);
+	c->buffers = buffers_free(c->buffers);
 }
 
 /* The ring's memory stays mapped without its descriptor, so an idle connection has two: with

@@ -37,6 +37,7 @@ struct connection {
 
 	struct list mappings; // queue: what the application mapped
 	uint32_t n_mappings;
+	struct buffers *buffers; // queue; NULL: the application shared none
 
 	pthread_mutex_t lock; // guards what follows, and sends on the socket
 	uint32_t reserved;    // events promised to asynchronous calls that have not completed

@@ -31,6 +31,16 @@ struct check {
 	uint64_t wanted, given;
 };
 
+static uint64_t input_size(const IOUserClientMethodArguments *arguments)
+{
+	uint64_t size = 0;
+	if (arguments->structureInputDescriptor != NULL)
+		IOMemoryDescriptor_GetLength(arguments->structureInputDescriptor, &size);
+	else if (arguments->structureInput != NULL)
+		size = OSData_getLength(arguments->structureInput);
+	return size;
+}
+
 static kern_return_t check_arguments(const IOUserClientMethodArguments *arguments,
 				     const IOUserClientMethodDispatch *dispatch)
 {
@@ -39,8 +49,7 @@ static kern_return_t check_arguments(const IOUserClientMethodArguments *argument
 		  arguments->completion != NULL },
 		{ "input scalars", dispatch->checkScalarInputCount, arguments->scalarInputCount },
 		{ "bytes of input structure", dispatch->checkStructureInputSize,
-		  arguments->structureInput != NULL ? OSData_getLength(arguments->structureInput)
-						    : 0 },
+		  input_size(arguments) },
 		{ "output scalars", dispatch->checkScalarOutputCount,
 		  arguments->scalarOutputCount },
 		{ "bytes of output structure", dispatch->checkStructureOutputSize,

@@ -18,7 +18,12 @@ typedef struct IOMemoryDescriptor IOMemoryDescriptor;
 #endif
 
 /* Fields after a call's inputs are the method's to fill; all objects are borrowed for the call:
- * a method that completes later retains `completion`. */
+ * a method that completes later retains `completion`.
+ *
+ * A structure above 4096 bytes is memory that the application shares with this process, mapped here
+ * for many calls: CreateMapping of its descriptor costs no system call. It is the application's:
+ * its bytes may change while they are read, and belong to another call after this one. A method
+ * fills structureOutputDescriptor, all of it, or sets structureOutput and leaves the descriptor. */
 typedef struct IOUserClientMethodArguments {
 	uint64_t version;
 	uint64_t selector;
@@ -30,7 +35,7 @@ typedef struct IOUserClientMethodArguments {
 	uint64_t *scalarOutput;
 	uint32_t scalarOutputCount; // in: room; the method lowers it to what it wrote
 	OSData *structureOutput;    // the method sets it (returned to the caller of the method)
-	IOMemoryDescriptor *structureOutputDescriptor;
+	IOMemoryDescriptor *structureOutputDescriptor; // NULL: the room is up to 4096 bytes
 	uint64_t structureOutputMaximumSize;
 } IOUserClientMethodArguments;
 

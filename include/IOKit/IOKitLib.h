@@ -101,7 +101,9 @@ kern_return_t IOServiceClose(io_connect_t connect);
 
 /*
  * Call the method `selector` of the driver's user client and wait for its result: at most 16
- * scalars and 4096 bytes of structure either way. *outputCnt and *outputStructCnt say what there is
+ * scalars and 256 MiB of structure either way, else kIOReturnMessageTooLarge. Above 4096 bytes a
+ * structure goes through memory that is shared with the driver, and kept for the next; 8 such calls
+ * run at once, further ones wait. *outputCnt and *outputStructCnt say what there is
  * room for, and afterwards how much was returned; a NULL output with no count is "none".
  */
 kern_return_t IOConnectCallMethod(io_connect_t connection, uint32_t selector, const uint64_t *input,

@@ -195,19 +195,87 @@ METHOD(structure)
 	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
 }
 
+/* Where a structure lies: its data, or its descriptor, mapped. */
+struct bytes {
+	uint8_t *at;
+	size_t size;
+	IOMemoryMap *map; // owned; NULL: none
+};
+
+static kern_return_t map_bytes(IOMemoryDescriptor *memory, struct bytes *bytes)
+{
+	kern_return_t ret = IOMemoryDescriptor_CreateMapping(memory, 0, 0, 0, 0, 0, &bytes->map);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	bytes->at = (uint8_t *)(uintptr_t)IOMemoryMap_GetAddress(bytes->map);
+	bytes->size = IOMemoryMap_GetLength(bytes->map);
+	return ret;
+}
+
+static kern_return_t find_input(const IOUserClientMethodArguments *arguments, struct bytes *in)
+{
+	*in = (struct bytes){ 0 };
+	if (arguments->structureInputDescriptor != NULL)
+		return map_bytes(arguments->structureInputDescriptor, in);
+	if (arguments->structureInput == NULL)
+		return kIOReturnBadArgument;
+	in->at = (uint8_t *)(uintptr_t)OSData_getBytesNoCopy(arguments->structureInput);
+	in->size = OSData_getLength(arguments->structureInput);
+	return kIOReturnSuccess;
+}
+
+static kern_return_t invert_into_memory(const struct bytes *in, IOMemoryDescriptor *memory)
+{
+	struct bytes out = { 0 };
+	kern_return_t ret = map_bytes(memory, &out);
+	for (size_t i = 0; ret == kIOReturnSuccess && i < out.size; i++)
+		out.at[i] = (uint8_t)~in->at[i % in->size];
+	OSSafeReleaseNULL(out.map);
+	return ret;
+}
+
+static kern_return_t invert_into_data(const struct bytes *in,
+				      IOUserClientMethodArguments *arguments)
+{
+	uint8_t out[4096];
+	size_t size = in->size;
+	if (size > arguments->structureOutputMaximumSize)
+		size = arguments->structureOutputMaximumSize;
+	if (size > sizeof(out))
+		return kIOReturnOverrun;
+	for (size_t i = 0; i < size; i++)
+		out[i] = (uint8_t)~in->at[i];
+	arguments->structureOutput = OSData_withBytes(out, size);
+	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
 METHOD(invert)
 {
 	(void)target;
 	(void)reference;
-	size_t size = OSData_getLength(arguments->structureInput);
-	const uint8_t *in = OSData_getBytesNoCopy(arguments->structureInput);
-	uint8_t out[4096];
-	if (size > sizeof(out))
-		return kIOReturnOverrun;
-	for (size_t i = 0; i < size; i++)
-		out[i] = (uint8_t)~in[i];
-	arguments->structureOutput = OSData_withBytes(out, size);
-	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+	struct bytes in;
+	kern_return_t ret = find_input(arguments, &in);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (arguments->structureOutputDescriptor != NULL)
+		ret = invert_into_memory(&in, arguments->structureOutputDescriptor);
+	else
+		ret = invert_into_data(&in, arguments);
+	OSSafeReleaseNULL(in.map);
+	return ret;
+}
+
+/* Data where there is room for more. */
+METHOD(invert_data)
+{
+	(void)target;
+	(void)reference;
+	struct bytes in;
+	kern_return_t ret = find_input(arguments, &in);
+	if (ret == kIOReturnSuccess)
+		ret = invert_into_data(&in, arguments);
+	OSSafeReleaseNULL(in.map);
+	return ret;
 }
 
 METHOD(die)
@@ -350,10 +418,8 @@ METHOD(poke)
 	return kIOReturnSuccess;
 }
 
-METHOD(wait_for_byte)
+static kern_return_t handshake(OSObject *target)
 {
-	(void)reference;
-	(void)arguments;
 	IOMemoryMap *map = NULL;
 	volatile uint8_t *bytes = map_shared(target, &map);
 	if (bytes == NULL)
@@ -363,6 +429,30 @@ METHOD(wait_for_byte)
 		IOSleep(1);
 	kern_return_t ret = bytes[1] != 0 ? kIOReturnSuccess : kIOReturnTimeout;
 	OSSafeReleaseNULL(map);
+	return ret;
+}
+
+METHOD(wait_for_byte)
+{
+	(void)reference;
+	(void)arguments;
+	return handshake(target);
+}
+
+METHOD(read_late)
+{
+	(void)reference;
+	struct bytes in;
+	uint64_t sum = 0;
+	kern_return_t ret = find_input(arguments, &in);
+	if (ret == kIOReturnSuccess)
+		ret = handshake(target);
+	for (size_t i = 0; ret == kIOReturnSuccess && i < in.size; i++)
+		sum += in.at[i];
+	arguments->scalarOutput[0] = sum;
+	if (ret == kIOReturnSuccess && in.map != NULL && IOMemoryMap_IsLost(in.map))
+		ret = kIOReturnNotPermitted; // of all refusals the one that nothing else makes
+	OSSafeReleaseNULL(in.map);
 	return ret;
 }
 
@@ -386,6 +476,9 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_NO_FUNCTION] = { NULL, 0, 0, 0, 0, 0 },
 	[VICTIM_BURST] = { burst, 0, 1, 0, 2, 0 },
 	[VICTIM_INVERT] = { invert, 0, 0, ANY, 0, ANY },
+	[VICTIM_INVERT_DATA] = { invert_data, 0, 0, ANY, 0, ANY },
+	[VICTIM_EXACT] = { invert, 0, 0, VICTIM_EXACT_SIZE, 0, VICTIM_EXACT_SIZE },
+	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
 };
 
 kern_return_t IMPL(VictimUserClient, ExternalMethod)

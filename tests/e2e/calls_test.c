@@ -100,7 +100,8 @@ START_TEST(a_structure_of_the_wrong_size_is_refused)
 	assert_refused(IOConnectCallStructMethod(victim, VICTIM_STRUCTURE, in, 4096, out, &size),
 		       kIOReturnBadArgument, "takes 16 bytes of input structure");
 	assert_refused(IOConnectCallStructMethod(victim, VICTIM_STRUCTURE, in, 4097, out, &size),
-		       kIOReturnMessageTooLarge, "4096");
+		       kIOReturnBadArgument,
+		       "takes 16 bytes of input structure, the call has 4097");
 	size = 8;
 	assert_refused(IOConnectCallStructMethod(victim, VICTIM_STRUCTURE, in, 16, out, &size),
 		       kIOReturnBadArgument, "output structure");

@@ -19,11 +19,18 @@ enum victim_method {
 	VICTIM_POKE,        // in: offset, value: writes a byte to the shared memory
 	VICTIM_WAIT,        // sets byte 0 of the shared memory, returns when byte 1 is set
 	VICTIM_NO_FUNCTION, // a row without a function
-	VICTIM_INVERT,      // any structure: as many bytes, each inverted
+	VICTIM_INVERT,      // any structure: each byte inverted; above 4096, again and again until
+			    // the room is full
 	VICTIM_BURST,       // in: how many times to complete what was kept; out: as many as were
 			    // accepted, and the status of the last
+	VICTIM_INVERT_DATA, // the same, returned as data, whatever the room
+	VICTIM_EXACT,       // VICTIM_INVERT of exactly VICTIM_EXACT_SIZE bytes
+	VICTIM_READ_LATE,   // as VICTIM_WAIT, then reads the structure; out: the sum of its bytes;
+			    // kIOReturnNotPermitted: it was lost
 	VICTIM_METHODS,
 };
+
+enum { VICTIM_EXACT_SIZE = 10000 };
 
 enum { VICTIM_SHARED_SIZE = 64 * 1024 };
 enum {

@@ -99,9 +99,11 @@ static void scribble_part(void)
 		N_LARGE = sizeof(large) / sizeof(large[0])
 	};
 	uint32_t value = take_word();
-	which %= N_SMALL + N_LARGE;
+	which %= N_SMALL + N_LARGE + 1;
 	if (which < N_SMALL)
 		atomic_store(small[which], value);
+	else if (which == N_SMALL + N_LARGE)
+		atomic_store(&slot->buffer, value % (RING_BUFFERS + 2));
 	else
 		atomic_store(large[which - N_SMALL], (uint64_t)(int32_t)value);
 }
@@ -109,9 +111,9 @@ static void scribble_part(void)
 static void check_request(const struct ring_request *request)
 {
 	assert(request->slot < RING_SLOTS);
-	assert(request->kind >= RING_CALL && request->kind <= RING_UNMAP);
+	assert(request->kind >= RING_CALL && request->kind <= RING_SHARE);
 	assert(request->n_scalars <= RING_SCALARS && request->n_scalars_out <= RING_SCALARS);
-	assert(request->structure_size <= RING_BLOCK && request->structure_out_max <= RING_BLOCK);
+	assert(ring_sizes_are_valid(request));
 }
 
 static void serve(void)
@@ -169,11 +171,12 @@ static void call(void)
 {
 	static struct ring_request request;
 	static struct ring_reply reply;
-	request.kind = take() % 4;
+	request.kind = take() % 5;
 	request.n_scalars = take() % (RING_SCALARS + 2);
 	request.n_scalars_out = take() % (RING_SCALARS + 2);
 	request.structure_size = (take() * 33U) % (RING_BLOCK + 2);
 	request.structure_out_max = (take() * 33U) % (RING_BLOCK + 2);
+	request.buffer = request.n_scalars % 3;
 	fuzz.in_call = true;
 	int ret = ring_client_call(fuzz.client, &request, &reply, 1);
 	fuzz.in_call = false;

@@ -34,6 +34,7 @@
 enum {
 	THREADS = 40, // more than a connection has slots
 	LINES = 4,
+	WORDS_MAX = 8192, // of a structure
 	ASYNC_VALUES = 3, // from three on the callback has one form
 	PATIENCE_MS = 20000,
 };
@@ -55,6 +56,7 @@ struct worker {
 	pthread_t thread;
 	uint32_t number;
 	uint64_t random, sequence;
+	uint64_t structures[2 * WORDS_MAX];
 	IONotificationPortRef port;
 	struct tally tally;
 };
@@ -175,8 +177,9 @@ static kern_return_t call_scalars(struct worker *w, io_connect_t connect)
 
 static kern_return_t call_structure(struct worker *w, io_connect_t connect)
 {
-	uint64_t in[512], out[512];
-	size_t size = 8 * (1 + draw(&w->random, 512)), got = sizeof(out);
+	uint64_t *in = w->structures, *out = w->structures + WORDS_MAX;
+	bool large = draw(&w->random, 8) == 0;
+	size_t size = 8 * (1 + draw(&w->random, large ? WORDS_MAX : 512)), got = size;
 	for (uint32_t i = 0; i < size / 8; i++)
 		in[i] = word(w, i);
 	kern_return_t ret = IOConnectCallStructMethod(connect, VICTIM_INVERT, in, size, out, &got);
@@ -388,7 +391,7 @@ static pid_t driver_process(void)
 /* The driver gives back what connections cost. */
 static void check_driver_keeps_nothing(void)
 {
-	struct worker w = { .random = seed };
+	static struct worker w;
 	struct line line = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	int before = 0;
 	pid_t pid = driver_process();

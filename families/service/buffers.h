@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Memory that an application shares with its connection, for structures that fit no block of the
+ * ring: mapped once, named by calls. On the connection's queue.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <DriverKit/IOMemoryDescriptor.h>
+#include <wire/ring.h>
+
+struct buffers;
+
+/* NULL: out of memory. */
+struct buffers *buffers_new(void);
+struct buffers *buffers_free(struct buffers *buffers); // may be NULL; returns NULL
+
+/* A RING_SHARE call. Reads what waits in the socket. Fails with a reason. */
+kern_return_t buffers_share(struct buffers *buffers, int socket_fd, uint64_t size,
+			    uint64_t sequence);
+
+/* The memory where a call's structure lies; returned. Fails with a reason: no such buffer, or it
+ * ends before. `buffers` may be NULL: none was shared. */
+kern_return_t buffers_part(const struct buffers *buffers, uint32_t number, uint64_t offset,
+			   uint64_t length, uint32_t direction, IOMemoryDescriptor **memory);
