@@ -575,8 +575,9 @@ static void add_bell(struct connection *c, uint32_t worker)
 	if (ret == 0)
 		ring_server_announce_doorbell(c->ring, worker);
 	else
-		log_warn("connection %llu: no doorbell for worker %u (%d)",
-			 (unsigned long long)c->id, worker, ret);
+		/* The application has just closed, more often than not. */
+		log_debug("connection %llu: no doorbell for worker %u (%d)",
+			  (unsigned long long)c->id, worker, ret);
 }
 
 static void on_bell(void *context, uint32_t ready)
