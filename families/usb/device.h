@@ -144,7 +144,5 @@ kern_return_t usb_device_copy_identity(struct device_handover *handover, OSArray
 kern_return_t usb_identity_copy(uint8_t *descriptors, size_t size, const char *backend,
 				OSArray **identity);
 
-/* The interface object's device. interface.c */
-struct usb_device *interface_device(IOUSBHostInterface *interface);
 kern_return_t pipe_new(IOUSBHostInterface *interface, struct usb_endpoint *endpoint,
 		       uint32_t session, IOUSBHostPipe **pipe);

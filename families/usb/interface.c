@@ -39,11 +39,6 @@ void IMPL(IOUSBHostInterface, free)
 	IOUSBHostInterface_super_free(self);
 }
 
-struct usb_device *interface_device(IOUSBHostInterface *interface)
-{
-	return interface->ivars->device;
-}
-
 /* --- sessions --- */
 
 struct session_call {
