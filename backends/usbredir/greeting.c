@@ -15,6 +15,7 @@
 #include <base/clock.h>
 #include <base/reason.h>
 #include <families/usb/descriptors.h>
+#include <runtime/queue.h>
 
 enum {
 	REQUEST_GET_DESCRIPTOR = 6,
@@ -37,17 +38,16 @@ static int wait_for(struct usb_backend *backend, const bool *flag, uint64_t dead
 			       stream->fault, what);
 			return -EPROTO;
 		}
-		uint64_t now = clock_now_ns();
-		if (now >= deadline) {
+		if (clock_now_ns() >= deadline) {
 			refuse(kIOReturnTimeout, "usbredir: no %s from the peer within %d ms", what,
 			       REDIR_GREETING_MS);
 			return -ETIMEDOUT;
 		}
 		short events = redir_stream_has_output(stream) ? POLLIN | POLLOUT : POLLIN;
-		struct pollfd poll_fd = { .fd = stream->fd, .events = events };
-		if (poll(&poll_fd, 1, (int)((deadline - now) / 1000000) + 1) < 0 && errno != EINTR)
-			return -errno;
-		if (poll_fd.revents & (POLLIN | POLLHUP | POLLERR))
+		int ready = worker_poll(stream->fd, events, deadline);
+		if (ready < 0 && ready != -EINTR)
+			return ready;
+		if (ready > 0 && (ready & (POLLIN | POLLHUP | POLLERR)) != 0)
 			redir_stream_read(stream);
 	}
 }

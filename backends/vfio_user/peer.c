@@ -21,6 +21,7 @@
 #include <backends/vfio_user/peer.h>
 #include <base/cleanup.h>
 #include <base/clock.h>
+#include <runtime/queue.h>
 
 void peer_init(struct peer *peer, int fd)
 {
@@ -53,20 +54,18 @@ int peer_lose(struct peer *peer, const char *format, ...)
 	return -ENODEV;
 }
 
-/* Wait for the socket until the deadline. 0 or -ENODEV. */
+/* Wait for the socket until the deadline, while other queues go on. 0 or -ENODEV. */
 static int wait_ready(struct peer *peer, short events, uint64_t deadline)
 {
 	for (;;) {
-		uint64_t now = clock_now_ns();
-		if (now >= deadline)
+		if (clock_now_ns() >= deadline)
 			return peer_lose(peer, "the device did not answer within %d ms",
 					 PEER_COMMAND_MS);
-		struct pollfd pollfd = { .fd = peer->fd, .events = events };
-		int n = poll(&pollfd, 1, (int)((deadline - now + 999999) / 1000000));
-		if (n > 0)
+		int ret = worker_poll(peer->fd, events, deadline);
+		if (ret > 0)
 			return 0;
-		if (n < 0 && errno != EINTR)
-			return peer_lose(peer, "polling the device's socket: %s", strerror(errno));
+		if (ret < 0 && ret != -EINTR)
+			return peer_lose(peer, "polling the device's socket: %s", strerror(-ret));
 	}
 }
 
