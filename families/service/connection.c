@@ -10,13 +10,6 @@
  * an idle connection, or one that is used from one CPU, costs one descriptor. Whether a doorbell
  * is heard by this worker or that, the queue is one.
  *
- * An asynchronous call becomes an OSAction whose delivery writes an event. Each such call reserves
- * one place in the event ring when it is accepted, so its completion always finds room: what an
- * application does not read costs it the next call, not the driver a completion. A further
- * completion of the same action has no such place: when the ring is full it is refused at once
- * (dext_async_complete tells the driver), and neither side waits for the other. An action that is
- * dropped without having been completed completes with kIOReturnAborted.
- *
  * A method may sleep and so give the queue up; `serving` keeps a second turn from entering.
  */
 
@@ -31,8 +24,8 @@
 #include <base/log.h>
 #include <base/reason.h>
 #include <families/service/buffers.h>
+#include <families/service/completion.h>
 #include <families/service/connection.h>
-#include <runtime/action.h>
 #include <runtime/memory.h>
 #include <runtime/worker.h>
 
@@ -43,7 +36,7 @@ enum {
 
 /* --- life --- */
 
-static void connection_unref(struct connection *c)
+void connection_unref(struct connection *c)
 {
 	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
 		return;
@@ -65,130 +58,6 @@ static void give_up(struct connection *c, int error)
 		 error);
 	ring_server_abort(c->ring, kIOReturnIPCError, "the connection's shared memory is corrupt");
 	shutdown(c->socket_fd, SHUT_RDWR);
-}
-
-/* --- what the application hears beside replies --- */
-
-/* An asynchronous call under way: the context of its action. */
-struct completion {
-	struct connection *connection; // kept
-	uint64_t async;
-	bool reserved; // connection.lock: its place in the event ring is still its own
-	bool accepted; // connection.lock: ExternalMethod returned success
-};
-
-/* With the lock held. A burst finds the application awake after its first event. */
-static kern_return_t push_event(struct connection *c, const struct ring_event *event)
-{
-	int ret = ring_server_event(c->ring, event);
-	if (ret < 0)
-		return refuse(return_from_errno(ret),
-			      "connection %llu: an event found no room: the application does not "
-			      "read its notification port",
-			      (unsigned long long)c->id);
-	if (ret == 1)
-		ring_socket_send(c->socket_fd, RING_SOCKET_WAKE, 0, -1);
-	return kIOReturnSuccess;
-}
-
-/* With the lock held. For a driver that does not look (AsyncCompletion returns nothing), but not
- * for each: a driver makes them faster than a log takes them. */
-static void report_overflow(struct connection *c)
-{
-	if (!c->overflowing)
-		log_warn("connection %llu: completions are dropped: the application does not read "
-			 "its notification port",
-			 (unsigned long long)c->id);
-	c->overflowing = true;
-}
-
-/* With the lock held. The first completion of a call has its place; a further one takes what nobody
- * was promised, or is refused at once. */
-static kern_return_t push_completion(struct completion *completion, const struct ring_event *event)
-{
-	struct connection *c = completion->connection;
-	if (c->closed)
-		return refuse(kIOReturnOffline, "the connection was closed");
-	if (completion->reserved) {
-		completion->reserved = false;
-		c->reserved--;
-	} else if (ring_server_event_room(c->ring) <= c->reserved) {
-		report_overflow(c);
-		return refuse(
-			kIOReturnNoSpace,
-			"%u completions are unread or promised: the application does not read "
-			"its notification port",
-			RING_EVENTS);
-	}
-	c->overflowing = false;
-	return push_event(c, event);
-}
-
-static kern_return_t deliver(void *context, const struct OSMethodShape *shape, const void *message)
-{
-	(void)shape;
-	struct completion *completion = context;
-	const struct IOUserClient_AsyncCompletion_Msg *msg = message;
-	struct connection *c = completion->connection;
-	struct ring_event event = {
-		.async = completion->async,
-		.status = msg->status,
-		.n_scalars = msg->asyncDataCount,
-	};
-	for (uint32_t i = 0; i < msg->asyncDataCount && i < RING_SCALARS; i++)
-		event.scalars[i] = msg->asyncData[i];
-
-	pthread_mutex_lock(&c->lock);
-	kern_return_t ret = push_completion(completion, &event);
-	pthread_mutex_unlock(&c->lock);
-	return ret;
-}
-
-/* The driver let go of the action. */
-static void released(void *context)
-{
-	struct completion *completion = context;
-	struct connection *c = completion->connection;
-	pthread_mutex_lock(&c->lock);
-	if (!c->closed && completion->reserved) {
-		struct ring_event event = { .async = completion->async,
-					    .status = kIOReturnAborted };
-		if (completion->accepted)
-			push_completion(completion, &event);
-		else
-			c->reserved--;
-	}
-	pthread_mutex_unlock(&c->lock);
-	connection_unref(c);
-	free(completion);
-}
-
-static kern_return_t completion_new(struct connection *c, uint64_t async,
-				    struct completion **completion, OSAction **action)
-{
-	struct completion *made = calloc(1, sizeof(*made));
-	if (made == NULL)
-		return kIOReturnNoMemory;
-	pthread_mutex_lock(&c->lock);
-	bool room = ring_server_event_room(c->ring) > c->reserved;
-	if (room)
-		c->reserved++;
-	pthread_mutex_unlock(&c->lock);
-	if (!room) {
-		free(made);
-		return refuse(kIOReturnNoResources,
-			      "%u asynchronous calls are under way or unread: read the "
-			      "notification port first",
-			      RING_EVENTS);
-	}
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-	*made = (struct completion){ .connection = c, .async = async, .reserved = true };
-	kern_return_t ret = action_create_custom(deliver, released, made, action);
-	if (ret != kIOReturnSuccess)
-		released(made);
-	else
-		*completion = made;
-	return ret;
 }
 
 /* --- calls --- */
@@ -314,11 +183,8 @@ static void serve_call(struct connection *c, const struct ring_request *request,
 	reply->status = find_structures(c, request, &s);
 	if (reply->status == kIOReturnSuccess)
 		reply->status = run_method(c, request, &s, &args, reply);
-	if (action != NULL && reply->status == kIOReturnSuccess) {
-		pthread_mutex_lock(&c->lock);
-		completion->accepted = true;
-		pthread_mutex_unlock(&c->lock);
-	}
+	if (action != NULL && reply->status == kIOReturnSuccess)
+		completion_accept(completion);
 	OSObjectRelease(action);
 	OSObjectRelease(s.input);
 	OSObjectRelease(s.input_part);

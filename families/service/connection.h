@@ -50,3 +50,5 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 			      int memory_fd, int socket_fd, int doorbell_fd);
 /* After the client's Stop. Not on the client's queue: no call runs when it returns. */
 void connection_close(struct connection *connection);
+/* Of what keeps one beside its owner: an action of a call. */
+void connection_unref(struct connection *connection);
