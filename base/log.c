@@ -85,3 +85,19 @@ void log_to_stderr(const char *process, enum log_level max)
 	snprintf(process_name, sizeof(process_name), "%.31s", process);
 	log_set_sink(write_stderr, max);
 }
+
+void log_fatal(const char *format, ...)
+{
+	log_sink_fn sink = atomic_load_explicit(&current_sink, memory_order_acquire);
+	char line[LINE_MAX_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	text_format(line, sizeof(line), format, args);
+	va_end(args);
+	if (sink == NULL) {
+		log_to_stderr(program_invocation_short_name, LOG_LEVEL_ERROR);
+		sink = write_stderr;
+	}
+	sink(LOG_LEVEL_ERROR, line);
+}

@@ -16,6 +16,8 @@ typedef void (*log_sink_fn)(enum log_level level, const char *line);
 void log_set_sink(log_sink_fn sink, enum log_level max);
 void log_to_stderr(const char *process, enum log_level max); // the usual sink, with a prefix
 void log_emit(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The last line of a process: to the sink, or to standard error where nobody listens. */
+void log_fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #define log_error(...) log_emit(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_emit(LOG_LEVEL_WARN, __VA_ARGS__)
