@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/log.h>
 #include <base/reason.h>
+#include <objects/ledger.h>
 
 #define LOOKUP_BITS    9U
 #define LOOKUP_BUCKETS (1U << LOOKUP_BITS)
@@ -36,9 +38,35 @@ void *OSMetaClassCast(const OSMetaClass *meta, const void *object)
 {
 	const OSObject *instance = object;
 
-	if (instance == NULL || !OSMetaClassIsSubclass(instance->meta, meta))
-		return NULL;
-	return (void *)(uintptr_t)object;
+	if (instance != NULL && OSMetaClassIsSubclass(instance->meta, meta))
+		return (void *)(uintptr_t)object;
+	ledger_check(instance, "cast");
+	return NULL;
+}
+
+void *OSMetaClassRequiredCast(const OSMetaClass *meta, const void *object)
+{
+	void *cast = OSMetaClassCast(meta, object);
+
+	if (cast != NULL || object == NULL)
+		return cast;
+	log_fatal("OSRequiredCast: an object of class %s is required to be of class %s",
+		  OSObjectGetClassName(object), meta->name);
+	abort();
+}
+
+const OSMetaClass *OSObjectGetMetaClass(const void *object)
+{
+	const OSObject *instance = object;
+
+	return instance != NULL ? instance->meta : NULL;
+}
+
+const char *OSObjectGetClassName(const void *object)
+{
+	const OSMetaClass *meta = OSObjectGetMetaClass(object);
+
+	return meta != NULL ? meta->name : NULL;
 }
 
 /* --- names --- */

@@ -10,10 +10,13 @@
 #include <objects/object.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <DriverKit/OSCollectionConstants.h>
+#include <base/log.h>
 #include <base/reason.h>
 
 struct call_msg {
@@ -209,6 +212,119 @@ START_TEST(cast_follows_the_chain)
 }
 END_TEST
 
+START_TEST(objects_tell_their_class)
+{
+	OSObject *object = OSObjectAllocate(&derived_class);
+
+	ck_assert_ptr_eq(OSObjectGetMetaClass(object), &derived_class);
+	ck_assert_str_eq(OSObjectGetClassName(object), "Derived");
+	ck_assert_uint_eq(OSObjectGetRetainCount(object), 1);
+	ck_assert_ptr_eq(OSMTypeID(OSObject), &gOSObjectMetaClass);
+	ck_assert_ptr_null(OSObjectGetMetaClass(NULL));
+	ck_assert_ptr_null(OSObjectGetClassName(NULL));
+	ck_assert_uint_eq(OSObjectGetRetainCount(NULL), 0);
+	OSObjectRelease(object);
+}
+END_TEST
+
+START_TEST(required_cast_keeps_null_and_what_fits)
+{
+	OSString *string = OSString_withCString("x");
+
+	ck_assert_ptr_eq(OSRequiredCast(OSContainer, string), (OSContainer *)string);
+	ck_assert_ptr_null(OSRequiredCast(OSNumber, NULL));
+	OSObjectRelease(string);
+}
+END_TEST
+
+/* The process ends, but never without saying why: with a log and without. */
+START_TEST(required_cast_of_another_class_names_both_and_ends)
+{
+	for (int with_log = 0; with_log < 2; with_log++) {
+		char out[512] = "";
+		int ends[2], status;
+		pid_t pid;
+
+		ck_assert_int_eq(pipe(ends), 0);
+		pid = fork();
+		if (pid == 0) {
+			dup2(ends[1], STDERR_FILENO);
+			if (with_log)
+				log_to_stderr("driver", LOG_LEVEL_ERROR);
+			OSRequiredCast(OSNumber, OSObjectAllocate(&derived_class));
+			_exit(0);
+		}
+		close(ends[1]);
+		ck_assert_int_gt(read(ends[0], out, sizeof(out) - 1), 0);
+		close(ends[0]);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+		ck_assert_msg(strstr(out, "an object of class Derived is required to be of class "
+					  "OSNumber\n") != NULL,
+			      "%s", out);
+	}
+}
+END_TEST
+
+static char logged[256];
+static unsigned n_logged;
+
+static void remember(enum log_level level, const char *line)
+{
+	(void)level;
+	n_logged++;
+	snprintf(logged, sizeof(logged), "%s", line);
+}
+
+static void release_in_free(OSObject *self, void *msg)
+{
+	freed++;
+	OSObjectRelease(self); // the mistake
+	OSObjectRetain(self);
+	OSObjectInvokeSuper(&gOSObjectMetaClass, self, &OSObject_free_Shape, msg);
+}
+
+/* Seen while the memory is still the object's: free() runs once, and the log says what happened. */
+START_TEST(release_too_many_is_logged_and_not_followed)
+{
+	static const struct OSMethod rows[] = { { &OSObject_free_Shape, release_in_free, 0 } };
+	OSMetaClass meta = counted_class;
+	OSObject *object;
+
+	log_set_sink(remember, LOG_LEVEL_ERROR);
+	meta.methods = rows;
+	object = OSObjectAllocate(&meta);
+	OSObjectRelease(object);
+	ck_assert_uint_eq(freed, 1);
+	ck_assert_uint_eq(n_logged, 1);
+	ck_assert_str_eq(logged, "an object of class Counted was released after its last release");
+}
+END_TEST
+
+/* 2^31 references: a count that went round would free what is in use. */
+START_TEST(count_that_overflows_keeps_the_object)
+{
+	OSObject *object = OSObjectAllocate(&counted_class);
+
+	log_set_sink(remember, LOG_LEVEL_ERROR);
+	atomic_store(&object->refcount, 0x80000000U);
+	OSObjectRetain(object);
+	ck_assert_uint_eq(n_logged, 0);
+	OSObjectRetain(object);
+	ck_assert_str_eq(logged, "an object of class Counted has 2^31 references: it is not freed "
+				 "any more");
+	for (int i = 0; i < 10; i++)
+		OSObjectRelease(object);
+	OSObjectRetain(object);
+	ck_assert_uint_eq(n_logged, 1);
+	ck_assert_uint_ge(OSObjectGetRetainCount(object), 0xb0000000U);
+	ck_assert_uint_eq(freed, 0);
+	atomic_store(&object->refcount, 1);
+	OSObjectRelease(object);
+	ck_assert_uint_eq(freed, 1);
+}
+END_TEST
+
 /* Each lookup twice: the second is served from what the first remembered. */
 START_TEST(lookup_finds_own_inherited_and_none)
 {
@@ -368,6 +484,9 @@ END_TEST
 UNIT_TESTS("class", allocated_object_is_zeroed_and_has_one_reference,
 	   construct_runs_on_the_new_object, last_release_frees_once, free_is_not_routed,
 	   runtime_state_is_freed_when_there_is_some, cast_follows_the_chain,
+	   objects_tell_their_class, required_cast_keeps_null_and_what_fits,
+	   required_cast_of_another_class_names_both_and_ends,
+	   release_too_many_is_logged_and_not_followed, count_that_overflows_keeps_the_object,
 	   lookup_finds_own_inherited_and_none, calls_reach_override_and_super,
 	   call_that_nobody_serves_is_refused_with_a_reason, router_is_given_the_row,
 	   classes_are_known_by_name, second_class_of_a_name_is_refused, broken_tables_are_refused,

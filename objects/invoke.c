@@ -6,6 +6,7 @@
 
 #include <base/log.h>
 #include <base/reason.h>
+#include <objects/ledger.h>
 
 static _Atomic(object_router_fn) current_router;
 
@@ -34,8 +35,10 @@ kern_return_t OSObjectInvoke(OSObject *self, const struct OSMethodShape *shape, 
 	if (self == NULL)
 		return on_no_object(shape);
 	method = OSMetaClassFindMethod(self->meta, shape->id);
-	if (method == NULL)
+	if (method == NULL) {
+		ledger_check(self, shape->name);
 		return nobody_implements(self->meta, shape);
+	}
 	router = atomic_load_explicit(&current_router, memory_order_acquire);
 	if (router != NULL)
 		return router(self, method, msg);

@@ -15,7 +15,14 @@
 #include <stdlib.h>
 
 #include <DriverKit/OSObject.h>
+#include <base/log.h>
 #include <objects/invoke.h>
+#include <objects/ledger.h>
+
+#define UNLIKELY(condition) __builtin_expect((condition), 0)
+
+#define COUNT_MAX  0x80000000U // references that are believed
+#define COUNT_LOST 0xc0000000U
 
 static _Atomic(object_state_free_fn) state_free;
 
@@ -26,7 +33,9 @@ void object_state_free_set(object_state_free_fn free_state)
 
 OSObject *OSObjectAllocate(const OSMetaClass *meta)
 {
-	OSObject *object = calloc(1, meta->instance_size);
+	OSObject *object = UNLIKELY(ledger_is_kept) ? ledger_allocate(meta, meta->instance_size,
+								      __builtin_return_address(0))
+						    : calloc(1, meta->instance_size);
 
 	if (object == NULL)
 		return NULL;
@@ -43,24 +52,66 @@ static OSObject *counted(const void *object)
 	return (OSObject *)(uintptr_t)object;
 }
 
+/*
+ * The count was `before` and cannot be right. It is set amidst the counts that are not believed,
+ * where neither 2^30 retains nor as many releases bring it back; so the object stays for good.
+ */
+static void refuse_count(OSObject *self, uint32_t before, const char *what)
+{
+	atomic_store_explicit(&self->refcount, COUNT_LOST, memory_order_relaxed);
+	if (before == 0)
+		log_error("an object of class %s was %s after its last release", self->meta->name,
+			  what);
+	else if (before == COUNT_MAX + 1)
+		log_error("an object of class %s has 2^31 references: it is not freed any more",
+			  self->meta->name);
+}
+
 void OSObjectRetain(const void *object)
 {
 	OSObject *self = counted(object);
+	uint32_t before;
 
-	if (self == NULL || (self->flags & OBJECT_IMMORTAL) != 0)
+	if (self == NULL || (self->flags & (OBJECT_IMMORTAL | OBJECT_DEAD)) != 0) {
+		ledger_check(self, "retain");
 		return;
-	atomic_fetch_add_explicit(&self->refcount, 1, memory_order_relaxed);
+	}
+	before = atomic_fetch_add_explicit(&self->refcount, 1, memory_order_relaxed);
+	if (UNLIKELY(before - 1 >= COUNT_MAX))
+		refuse_count(self, before, "retained");
+}
+
+static void end_life(OSObject *self, void *caller)
+{
+	struct OSObject_free_Msg msg = { 0 };
+
+	if (UNLIKELY((self->flags & OBJECT_LEDGER) != 0))
+		ledger_free(self, caller);
+	else
+		OSObjectInvokeSuper(self->meta, self, &OSObject_free_Shape, &msg);
 }
 
 void OSObjectRelease(const void *object)
 {
 	OSObject *self = counted(object);
-	struct OSObject_free_Msg msg = { 0 };
+	uint32_t before;
 
-	if (self == NULL || (self->flags & OBJECT_IMMORTAL) != 0)
+	if (self == NULL || (self->flags & (OBJECT_IMMORTAL | OBJECT_DEAD)) != 0) {
+		ledger_check(self, "release");
 		return;
-	if (atomic_fetch_sub_explicit(&self->refcount, 1, memory_order_acq_rel) == 1)
-		OSObjectInvokeSuper(self->meta, self, &OSObject_free_Shape, &msg);
+	}
+	before = atomic_fetch_sub_explicit(&self->refcount, 1, memory_order_acq_rel);
+	if (before == 1)
+		end_life(self, __builtin_return_address(0));
+	else if (UNLIKELY(before - 1 >= COUNT_MAX))
+		refuse_count(self, before, "released");
+}
+
+uint32_t OSObjectGetRetainCount(const void *object)
+{
+	OSObject *self = counted(object);
+
+	return self != NULL ? atomic_load_explicit(&self->refcount, memory_order_relaxed) : 0;
 }
 
 bool IMPL(OSObject, init)
@@ -74,7 +125,10 @@ void IMPL(OSObject, free)
 
 	if (self->ivars != NULL && free_state != NULL)
 		free_state(self);
-	free(self);
+	if (UNLIKELY((self->flags & OBJECT_LEDGER) != 0))
+		ledger_bury(self);
+	else
+		free(self);
 }
 
 bool IMPL(OSObject, isEqualTo)

@@ -8,6 +8,8 @@
 /* Bits of OSObject.flags. */
 enum {
 	OBJECT_IMMORTAL = 1U << 0, // shared and constant: retain and release do nothing
+	OBJECT_LEDGER = 1U << 1,   // made by the ledger, which must bury it
+	OBJECT_DEAD = 1U << 2,     // freed, and kept by the ledger to be recognised
 };
 
 /* A collection that is full refuses, with a reason. */

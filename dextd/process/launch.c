@@ -43,7 +43,7 @@ struct plan {
 static bool inherited(const char *variable)
 {
 	static const char *const prefixes[] = { "ASAN_OPTIONS=", "LSAN_OPTIONS=", "UBSAN_OPTIONS=",
-						"TSAN_OPTIONS=" };
+						"TSAN_OPTIONS=", "OPENDEXT_DEBUG=" };
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
 		if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0)
 			return true;

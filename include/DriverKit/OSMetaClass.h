@@ -79,13 +79,27 @@ struct OSObject {
 	struct OSObject_IVars *ivars; // private to the runtime
 };
 
-#define OSTypeID(type) (&g##type##MetaClass)
+/*
+ * Ownership goes by name. What a method named get… or Get… gives is borrowed (+0): valid while its
+ * owner keeps it, to be retained by whoever keeps it longer. Every other object that is returned,
+ * or written through a pointer, is the caller's (+1): release it. Objects given as parameters are
+ * borrowed during the call; who keeps one takes a reference. A comment says where it is otherwise.
+ */
 
-/* Allocate an instance: zeroed, one reference, not yet init()ed; NULL without memory. */
+/* The class of that name, constant. */
+#define OSTypeID(type)  (&g##type##MetaClass)
+#define OSMTypeID(type) OSTypeID(type)
+
+/* Allocate an instance: zeroed, one reference, not yet init()ed; NULL without memory. The caller's
+ * (+1). */
 #define OSTypeAlloc(type) ((type *)OSObjectAllocate(OSTypeID(type)))
 
-/* NULL when `object` is NULL or not a `type`. */
+/* The same pointer, no reference more; NULL when `object` is NULL or not a `type`. */
 #define OSDynamicCast(type, object) ((type *)OSMetaClassCast(OSTypeID(type), (object)))
+
+/* The same pointer, no reference more; NULL stays NULL. An object that is not a `type` ends the
+ * process, and the last line it writes names both classes: for what only a bug can make wrong. */
+#define OSRequiredCast(type, object) ((type *)OSMetaClassRequiredCast(OSTypeID(type), (object)))
 
 /* Release and forget. */
 #define OSSafeReleaseNULL(object)          \
@@ -99,16 +113,30 @@ struct OSObject {
 
 extern const OSMetaClass gOSObjectMetaClass;
 
-OSObject *OSObjectAllocate(const OSMetaClass *meta);
+OSObject *OSObjectAllocate(const OSMetaClass *meta); // +1, see OSTypeAlloc
 
-/* `object` may be NULL; any pointer to an instance is accepted. */
+/* `object` may be NULL; any pointer to an instance is accepted. See the macros. */
 void *OSMetaClassCast(const OSMetaClass *meta, const void *object);
+void *OSMetaClassRequiredCast(const OSMetaClass *meta, const void *object);
+
+/* What an object is: its class, which is constant, and the name of it. NULL: no object. */
+const OSMetaClass *OSObjectGetMetaClass(const void *object);
+const char *OSObjectGetClassName(const void *object);
+
+/* References held at this moment, for tests and the curious; 0: no object. */
+uint32_t OSObjectGetRetainCount(const void *object);
 
 /* Is `meta` the class `ancestor` or derived from it? */
 bool OSMetaClassIsSubclass(const OSMetaClass *meta, const OSMetaClass *ancestor);
 
-void OSObjectRetain(const void *object);  // NULL is ignored
-void OSObjectRelease(const void *object); // NULL is ignored; the last one calls free()
+/*
+ * One reference more, one less; NULL is ignored. The last release calls free() at once, on its own
+ * thread. A count that was wrong is never followed: a retain after the last release, a release too
+ * many and 2^31 references are logged, and from then on the object is not freed any more. What is
+ * wrong with memory that is in use again cannot be seen so; OPENDEXT_DEBUG=objects sees it.
+ */
+void OSObjectRetain(const void *object);
+void OSObjectRelease(const void *object);
 
 /*
  * Make a class known by name, so that a personality can name it. The generated constructor calls

@@ -458,6 +458,17 @@ METHOD(read_late)
 
 #define ANY kIOUserClientVariableStructureSize
 
+METHOD(misuse)
+{
+	(void)target;
+	(void)reference;
+	(void)arguments;
+	OSNumber *number = OSNumber_withNumber(1, 8);
+	OSObjectRelease(number);
+	OSObjectRelease(number);
+	return OSTypeAlloc(OSObject) != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
 static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_ECHO] = { echo, 0, ANY, 0, ANY, 0 },
 	[VICTIM_STRUCTURE] = { structure, 0, 0, 16, 0, 16 },
@@ -478,6 +489,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_INVERT] = { invert, 0, 0, ANY, 0, ANY },
 	[VICTIM_INVERT_DATA] = { invert_data, 0, 0, ANY, 0, ANY },
 	[VICTIM_EXACT] = { invert, 0, 0, VICTIM_EXACT_SIZE, 0, VICTIM_EXACT_SIZE },
+	[VICTIM_MISUSE] = { misuse, 0, 0, 0, 0, 0 },
 	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
 };
 

@@ -27,6 +27,7 @@ enum victim_method {
 	VICTIM_EXACT,       // VICTIM_INVERT of exactly VICTIM_EXACT_SIZE bytes
 	VICTIM_READ_LATE,   // as VICTIM_WAIT, then reads the structure; out: the sum of its bytes;
 			    // kIOReturnNotPermitted: it was lost
+	VICTIM_MISUSE,      // releases an object twice, and forgets another
 	VICTIM_METHODS,
 };
 
