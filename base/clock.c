@@ -19,6 +19,7 @@
 
 #define NS_PER_S    1000000000ULL
 #define NS_PER_MS   1000000ULL
+#define TICK_NS     10000000ULL // of the slowest kernel: what it says is at most so old
 #define CHANCE_STEP 0x9e3779b97f4a7c15ULL
 
 typedef uint64_t (*clock_fn)(void);
@@ -27,11 +28,11 @@ static _Atomic(clock_fn) source;
 static _Atomic uint64_t chance_state;
 static _Atomic uint32_t chance_seeded;
 
-static uint64_t monotonic_ns(void)
+static uint64_t read_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
@@ -39,12 +40,21 @@ uint64_t clock_now_ns(void)
 {
 	clock_fn now = atomic_load_explicit(&source, memory_order_acquire);
 
-	return now != NULL ? now() : monotonic_ns();
+	return now != NULL ? now() : read_ns(CLOCK_MONOTONIC);
 }
 
 uint64_t clock_deadline_ns(uint32_t timeout_ms)
 {
 	return clock_now_ns() + timeout_ms * NS_PER_MS;
+}
+
+uint64_t clock_coarse_deadline_ns(uint32_t timeout_ms)
+{
+	clock_fn now = atomic_load_explicit(&source, memory_order_acquire);
+
+	if (now != NULL)
+		return now() + timeout_ms * NS_PER_MS;
+	return read_ns(CLOCK_MONOTONIC_COARSE) + TICK_NS + timeout_ms * NS_PER_MS;
 }
 
 void clock_set_source(uint64_t (*now)(void))

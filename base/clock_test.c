@@ -14,6 +14,8 @@ START_TEST(real_clock_never_goes_back)
 
 	ck_assert_uint_ge(clock_now_ns(), before);
 	ck_assert_uint_ge(clock_deadline_ns(1000), before + 1000000000ULL);
+	ck_assert_uint_ge(clock_coarse_deadline_ns(1000), before + 1000000000ULL); // never early
+	ck_assert_uint_le(clock_coarse_deadline_ns(1000), clock_deadline_ns(1010));
 }
 END_TEST
 
@@ -23,6 +25,7 @@ START_TEST(replaced_clock_is_used_everywhere)
 	clock_set_source(frozen);
 	ck_assert_uint_eq(clock_now_ns(), 5000000ULL);
 	ck_assert_uint_eq(clock_deadline_ns(2), 7000000ULL);
+	ck_assert_uint_eq(clock_coarse_deadline_ns(2), 7000000ULL);
 	ck_assert_uint_eq(clock_deadline_ns(UINT32_MAX), 5000000ULL + 4294967295000000ULL);
 	clock_set_source(NULL);
 	ck_assert_uint_ne(clock_now_ns(), 5000000ULL);
