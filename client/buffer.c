@@ -144,14 +144,25 @@ static struct buffer *wait_for_one(struct buffers *buffers, size_t size)
 	return buffer;
 }
 
-kern_return_t buffer_take(struct connection *c, size_t size, struct buffer **out)
+/* The last that is free is left alone. */
+static struct buffer *try_one(struct buffers *buffers, size_t size)
 {
-	struct buffer *buffer = wait_for_one(&c->buffers, size);
-	if (buffer == NULL)
-		return refuse(kIOReturnNoResources,
-			      "all %u calls with structures above %u bytes that a connection "
-			      "carries at once were under way for %u ms",
-			      RING_BUFFERS, RING_BLOCK, dext_call_timeout_get());
+	struct buffer *buffer = NULL;
+	uint32_t n_free = 0;
+	pthread_mutex_lock(&buffers->lock);
+	for (uint32_t i = 0; i < RING_BUFFERS; i++)
+		n_free += !buffers->all[i].taken;
+	if (n_free > 1) {
+		buffer = choose(buffers, size);
+		buffer->taken = true;
+	}
+	pthread_mutex_unlock(&buffers->lock);
+	return buffer;
+}
+
+static kern_return_t make_ready(struct connection *c, struct buffer *buffer, size_t size,
+				struct buffer **out)
+{
 	kern_return_t status = kIOReturnSuccess;
 	if (buffer->size < size)
 		status = make(c, buffer, size);
@@ -160,6 +171,28 @@ kern_return_t buffer_take(struct connection *c, size_t size, struct buffer **out
 	else
 		buffer_give(c, buffer, true);
 	return status;
+}
+
+kern_return_t buffer_take(struct connection *c, size_t size, struct buffer **out)
+{
+	struct buffer *buffer = wait_for_one(&c->buffers, size);
+	if (buffer == NULL)
+		return refuse(kIOReturnNoResources,
+			      "all %u calls with structures above %u bytes that a connection "
+			      "carries at once were under way for %u ms",
+			      RING_BUFFERS, RING_BLOCK, dext_call_timeout_get());
+	return make_ready(c, buffer, size, out);
+}
+
+kern_return_t buffer_try(struct connection *c, size_t size, struct buffer **out)
+{
+	struct buffer *buffer = try_one(&c->buffers, size);
+	if (buffer == NULL)
+		return refuse(kIOReturnNoResources,
+			      "%u calls with structures above %u bytes are under way: wait for "
+			      "one, or give one up",
+			      RING_BUFFERS - 1, RING_BLOCK);
+	return make_ready(c, buffer, size, out);
 }
 
 void buffer_give(struct connection *c, struct buffer *buffer, bool abandoned)

@@ -36,5 +36,7 @@ void buffers_deinit(struct buffers *buffers);
 /* One of at least `size` bytes, the caller's until buffer_give. Waits for one, within the call time
  * limit, and tells the driver of a new one. Fails with a reason. */
 kern_return_t buffer_take(struct connection *c, size_t size, struct buffer **out);
+/* The same, without waiting for another call, and never the last one that is free. */
+kern_return_t buffer_try(struct connection *c, size_t size, struct buffer **out);
 /* `abandoned`: the driver may still be at it, so that nobody may use this memory any more. */
 void buffer_give(struct connection *c, struct buffer *buffer, bool abandoned);

@@ -14,21 +14,10 @@
 #include <base/reason.h>
 #include <client/async.h>
 #include <client/buffer.h>
+#include <client/call.h>
 #include <client/connection.h>
 #include <client/port.h>
 #include <opendext/client.h>
-
-/* What the caller of a method passed. */
-struct arguments {
-	const uint64_t *input;
-	uint32_t n_input;
-	const void *input_struct;
-	size_t input_size;
-	uint64_t *output;
-	uint32_t *n_output; // may be NULL: none
-	void *output_struct;
-	size_t *output_size; // may be NULL: none
-};
 
 /* --- submit --- */
 
@@ -50,11 +39,9 @@ static kern_return_t give_up(struct connection *c)
 	return refuse(kIOReturnIPCError, "the driver sent a malformed reply: the connection ends");
 }
 
-kern_return_t connection_call(struct connection *c, struct ring_request *request,
-			      struct ring_reply *reply)
+kern_return_t call_result(struct connection *c, int ret, const struct ring_reply *reply,
+			  uint32_t timeout_ms)
 {
-	uint32_t timeout_ms = dext_call_timeout_get();
-	int ret = ring_client_call(c->ring, request, reply, timeout_ms);
 	switch (ret) {
 	case 0:
 		return answered(reply);
@@ -77,9 +64,17 @@ kern_return_t connection_call(struct connection *c, struct ring_request *request
 	}
 }
 
+kern_return_t connection_call(struct connection *c, struct ring_request *request,
+			      struct ring_reply *reply)
+{
+	uint32_t timeout_ms = dext_call_timeout_get();
+	int ret = ring_client_call(c->ring, request, reply, timeout_ms);
+	return call_result(c, ret, reply, timeout_ms);
+}
+
 /* --- arguments --- */
 
-static kern_return_t check_input(const struct arguments *a)
+kern_return_t call_check_input(const struct call_arguments *a)
 {
 	if (a->n_input > RING_SCALARS)
 		return refuse(kIOReturnBadArgument, "%u input scalars: at most %u", a->n_input,
@@ -93,24 +88,29 @@ static kern_return_t check_input(const struct arguments *a)
 	return kIOReturnSuccess;
 }
 
-static kern_return_t check_output(const struct arguments *a)
+kern_return_t call_check_room(const struct call_arguments *a)
+{
+	if (a->n_output != NULL && *a->n_output > RING_SCALARS)
+		return refuse(kIOReturnBadArgument, "room for %u output scalars: at most %u",
+			      *a->n_output, RING_SCALARS);
+	if (a->output_size != NULL && *a->output_size > RING_STRUCTURE_MAX)
+		return refuse(kIOReturnMessageTooLarge,
+			      "room for an output structure of %zu bytes: at most %u",
+			      *a->output_size, RING_STRUCTURE_MAX);
+	return kIOReturnSuccess;
+}
+
+kern_return_t call_check_output(const struct call_arguments *a)
 {
 	uint32_t n_output = a->n_output != NULL ? *a->n_output : 0;
 	size_t size = a->output_size != NULL ? *a->output_size : 0;
-	if (n_output > RING_SCALARS)
-		return refuse(kIOReturnBadArgument, "room for %u output scalars: at most %u",
-			      n_output, RING_SCALARS);
-	if (size > RING_STRUCTURE_MAX)
-		return refuse(kIOReturnMessageTooLarge,
-			      "room for an output structure of %zu bytes: at most %u", size,
-			      RING_STRUCTURE_MAX);
 	if ((n_output > 0 && a->output == NULL) || (size > 0 && a->output_struct == NULL))
 		return refuse(kIOReturnBadArgument, "an output is NULL, but its size is not 0");
 	return kIOReturnSuccess;
 }
 
-static void fill_request(struct ring_request *request, uint32_t selector, uint64_t async,
-			 const struct arguments *a)
+void call_fill(struct ring_request *request, uint32_t selector, uint64_t async,
+	       const struct call_arguments *a)
 {
 	request->kind = RING_CALL;
 	request->selector = selector;
@@ -127,8 +127,8 @@ static void fill_request(struct ring_request *request, uint32_t selector, uint64
 }
 
 /* The reply fits: ring_client_call held it against the request. */
-static void store_outputs(const struct arguments *a, const struct ring_reply *reply,
-			  const void *structure)
+void call_store(const struct call_arguments *a, const struct ring_reply *reply,
+		const void *structure)
 {
 	if (a->n_output != NULL) {
 		if (reply->n_scalars > 0)
@@ -142,51 +142,73 @@ static void store_outputs(const struct arguments *a, const struct ring_reply *re
 	}
 }
 
-static kern_return_t call_with_buffer(struct connection *c, struct ring_request *request,
-				      const struct arguments *a)
+uint64_t call_buffer_size(const struct ring_request *request)
 {
-	struct ring_reply reply;
-	struct buffer *buffer;
-	uint64_t output = ring_output_offset(request->structure_size);
-	bool output_is_large = request->structure_out_max > RING_BLOCK;
-	uint64_t size = output_is_large ? output + request->structure_out_max : a->input_size;
-	kern_return_t status = buffer_take(c, size, &buffer);
-	if (status != kIOReturnSuccess)
-		return status;
+	if (request->structure_out_max > RING_BLOCK)
+		return ring_output_offset(request->structure_size) + request->structure_out_max;
+	return request->structure_size > RING_BLOCK ? request->structure_size : 0;
+}
+
+void call_use_buffer(struct ring_request *request, struct buffer *buffer,
+		     const struct call_arguments *a)
+{
 	request->buffer = 1 + buffer->number;
 	if (a->input_size > RING_BLOCK)
 		memcpy(buffer->bytes, a->input_struct, a->input_size);
+}
+
+const void *call_output(const struct ring_reply *reply, const struct buffer *buffer,
+			uint32_t structure_out_max, uint32_t structure_size)
+{
+	if (structure_out_max <= RING_BLOCK)
+		return reply->structure;
+	return buffer->bytes + ring_output_offset(structure_size);
+}
+
+static kern_return_t call_with_buffer(struct connection *c, struct ring_request *request,
+				      uint64_t size, const struct call_arguments *a)
+{
+	struct ring_reply reply;
+	struct buffer *buffer;
+	kern_return_t status = buffer_take(c, size, &buffer);
+	if (status != kIOReturnSuccess)
+		return status;
+	call_use_buffer(request, buffer, a);
 	status = connection_call(c, request, &reply);
 	if (status == kIOReturnSuccess)
-		store_outputs(a, &reply,
-			      output_is_large ? buffer->bytes + output : reply.structure);
+		call_store(a, &reply,
+			   call_output(&reply, buffer, request->structure_out_max,
+				       request->structure_size));
 	buffer_give(c, buffer, status == kIOReturnTimeout);
 	return status;
 }
 
 /* async: 0, or the number of the asynchronous call. */
 static kern_return_t call(struct connection *c, uint32_t selector, uint64_t async,
-			  const struct arguments *a)
+			  const struct call_arguments *a)
 {
 	struct ring_request request;
 	struct ring_reply reply;
-	fill_request(&request, selector, async, a);
-	if (request.structure_size > RING_BLOCK || request.structure_out_max > RING_BLOCK)
-		return call_with_buffer(c, &request, a);
+	call_fill(&request, selector, async, a);
+	uint64_t size = call_buffer_size(&request);
+	if (size > 0)
+		return call_with_buffer(c, &request, size, a);
 	kern_return_t status = connection_call(c, &request, &reply);
 	if (status == kIOReturnSuccess)
-		store_outputs(a, &reply, reply.structure);
+		call_store(a, &reply, reply.structure);
 	return status;
 }
 
-static kern_return_t check(const struct arguments *a)
+static kern_return_t check(const struct call_arguments *a)
 {
-	kern_return_t status = check_input(a);
-	return status == kIOReturnSuccess ? check_output(a) : status;
+	kern_return_t status = call_check_input(a);
+	if (status == kIOReturnSuccess)
+		status = call_check_room(a);
+	return status == kIOReturnSuccess ? call_check_output(a) : status;
 }
 
 static kern_return_t call_sync(io_connect_t connection, uint32_t selector,
-			       const struct arguments *a)
+			       const struct call_arguments *a)
 {
 	reason_clear();
 	kern_return_t status = check(a);
@@ -233,14 +255,14 @@ static kern_return_t begin(struct connection *c, mach_port_t wakePort, const uin
 
 /* The call came back. One that has completed meanwhile was accepted, whatever became of it then. */
 static kern_return_t settle(struct connection *c, struct async_call *begun,
-			    const struct arguments *a, kern_return_t status)
+			    const struct call_arguments *a, kern_return_t status)
 {
 	static const struct ring_reply nothing;
 	if (status == kIOReturnSuccess) {
 		async_accepted(begun);
 	} else if (!async_refused(c, begun)) {
 		reason_clear();
-		store_outputs(a, &nothing, NULL);
+		call_store(a, &nothing, NULL);
 		status = kIOReturnSuccess;
 	}
 	return status;
@@ -248,7 +270,7 @@ static kern_return_t settle(struct connection *c, struct async_call *begun,
 
 static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach_port_t wakePort,
 				const uint64_t *reference, uint32_t referenceCnt,
-				const struct arguments *a)
+				const struct call_arguments *a)
 {
 	struct async_call *begun;
 	reason_clear();
@@ -278,8 +300,9 @@ kern_return_t IOConnectCallMethod(io_connect_t connection, uint32_t selector, co
 				  size_t *outputStructCnt)
 {
 	return call_sync(connection, selector,
-			 &(struct arguments){ input, inputCnt, inputStruct, inputStructCnt, output,
-					      outputCnt, outputStruct, outputStructCnt });
+			 &(struct call_arguments){ input, inputCnt, inputStruct, inputStructCnt,
+						   output, outputCnt, outputStruct,
+						   outputStructCnt });
 }
 
 kern_return_t IOConnectCallScalarMethod(io_connect_t connection, uint32_t selector,
@@ -287,10 +310,10 @@ kern_return_t IOConnectCallScalarMethod(io_connect_t connection, uint32_t select
 					uint32_t *outputCnt)
 {
 	return call_sync(connection, selector,
-			 &(struct arguments){ .input = input,
-					      .n_input = inputCnt,
-					      .output = output,
-					      .n_output = outputCnt });
+			 &(struct call_arguments){ .input = input,
+						   .n_input = inputCnt,
+						   .output = output,
+						   .n_output = outputCnt });
 }
 
 kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t selector,
@@ -298,10 +321,10 @@ kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t select
 					void *outputStruct, size_t *outputStructCnt)
 {
 	return call_sync(connection, selector,
-			 &(struct arguments){ .input_struct = inputStruct,
-					      .input_size = inputStructCnt,
-					      .output_struct = outputStruct,
-					      .output_size = outputStructCnt });
+			 &(struct call_arguments){ .input_struct = inputStruct,
+						   .input_size = inputStructCnt,
+						   .output_struct = outputStruct,
+						   .output_size = outputStructCnt });
 }
 
 kern_return_t IOConnectCallAsyncMethod(io_connect_t connection, uint32_t selector,
@@ -312,8 +335,9 @@ kern_return_t IOConnectCallAsyncMethod(io_connect_t connection, uint32_t selecto
 				       void *outputStruct, size_t *outputStructCnt)
 {
 	return call_async(connection, selector, wakePort, reference, referenceCnt,
-			  &(struct arguments){ input, inputCnt, inputStruct, inputStructCnt, output,
-					       outputCnt, outputStruct, outputStructCnt });
+			  &(struct call_arguments){ input, inputCnt, inputStruct, inputStructCnt,
+						    output, outputCnt, outputStruct,
+						    outputStructCnt });
 }
 
 kern_return_t IOConnectCallAsyncScalarMethod(io_connect_t connection, uint32_t selector,
@@ -323,10 +347,10 @@ kern_return_t IOConnectCallAsyncScalarMethod(io_connect_t connection, uint32_t s
 					     uint32_t *outputCnt)
 {
 	return call_async(connection, selector, wakePort, reference, referenceCnt,
-			  &(struct arguments){ .input = input,
-					       .n_input = inputCnt,
-					       .output = output,
-					       .n_output = outputCnt });
+			  &(struct call_arguments){ .input = input,
+						    .n_input = inputCnt,
+						    .output = output,
+						    .n_output = outputCnt });
 }
 
 kern_return_t IOConnectCallAsyncStructMethod(io_connect_t connection, uint32_t selector,
@@ -336,8 +360,8 @@ kern_return_t IOConnectCallAsyncStructMethod(io_connect_t connection, uint32_t s
 					     size_t *outputStructCnt)
 {
 	return call_async(connection, selector, wakePort, reference, referenceCnt,
-			  &(struct arguments){ .input_struct = inputStruct,
-					       .input_size = inputStructCnt,
-					       .output_struct = outputStruct,
-					       .output_size = outputStructCnt });
+			  &(struct call_arguments){ .input_struct = inputStruct,
+						    .input_size = inputStructCnt,
+						    .output_struct = outputStruct,
+						    .output_size = outputStructCnt });
 }

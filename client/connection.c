@@ -123,6 +123,7 @@ static void connection_free(struct object *object)
 		close_fdp(&c->doorbell_fds[i]);
 	pthread_mutex_destroy(&c->lock);
 	buffers_deinit(&c->buffers);
+	submissions_free(c->submissions);
 	turn_deinit(&c->maps);
 	free(c->calls);
 	free(c);

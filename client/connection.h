@@ -13,6 +13,7 @@
 #include <base/list.h>
 #include <client/buffer.h>
 #include <client/handle.h>
+#include <client/submission.h>
 #include <client/turn.h>
 #include <wire/ring.h>
 
@@ -44,6 +45,7 @@ struct connection {
 	uint32_t n_ports;
 
 	struct buffers buffers;
+	_Atomic(struct submissions *) submissions; // owned; NULL: none was ever made
 
 	struct turn maps;     // one map or unmap at a time; guards what follows
 	bool unmapped;        // closed: nothing may be mapped any more

@@ -39,6 +39,13 @@
  * that takes this ring's calls, and the flag says whether that is idle; so whichever was rung, the
  * ring is looked at. A further worker's doorbell is announced after it is watched.
  *
+ * Calls of one thread. ring_client_submit publishes and rings nobody; whoever flushes, calls or
+ *waits later does, and by the first pair above the dext then sees all that was published before.
+ *Many may sleep over one word: who waits for the first calls of a group sleeps over the last one's,
+ *so that the dext is not interrupted by those it wakes, on one CPU, before it has answered them
+ *all. Which call is in that slot by then only costs time, and that is bounded. Hence a waker wakes
+ *everybody.
+ *
  * Entries may be published out of order. The dext then finds the next one missing and sleeps again;
  * the missing one's publisher finds the flag set and rings. A caller sleeps on the state word
  * itself: it goes from POSTED to AWAITED before, so whoever ends the call sees that there is

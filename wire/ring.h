@@ -161,6 +161,28 @@ void ring_client_set_waiting(struct ring_client *c, enum waiting_policy policy);
  * is over a limit. */
 int ring_client_call(struct ring_client *c, struct ring_request *request, struct ring_reply *reply,
 		     uint32_t timeout_ms);
+
+/* A call that was submitted and is to be waited for, by its caller alone. */
+struct ring_call {
+	uint32_t slot;
+	uint32_t n_scalars_out, structure_out_max; // as in the request
+	bool more_follow;
+};
+/* Submit, and wake nobody: ring_client_flush does for all that was submitted before, as do
+ * ring_client_call and ring_client_take. Never blocks.
+ * more_follow: who waits for this call may sleep up to 10 ms longer, until the last that
+ * was submitted has ended. 0: `call` owns its slot until it is taken or left. -ECONNRESET: `reply`
+ * says why. -EAGAIN: no slot is free. -EINVAL. */
+int ring_client_submit(struct ring_client *c, struct ring_request *request, bool more_follow,
+		       struct ring_call *call, struct ring_reply *reply);
+void ring_client_flush(struct ring_client *c);
+/* Wait for the reply until `deadline_ns` (base/clock.h). As ring_client_call; whatever it returns,
+ * the call is over. */
+int ring_client_take(struct ring_client *c, const struct ring_call *call, struct ring_reply *reply,
+		     uint64_t deadline_ns);
+/* Nobody waits for it any more: the slot becomes free when its reply comes. */
+void ring_client_leave(struct ring_client *c, const struct ring_call *call);
+
 /* 1: an event. 0: none. -EBADMSG. One reader at a time. */
 int ring_client_next_event(struct ring_client *c, struct ring_event *event);
 /* Before polling: true when no event waits and the flag is set, so that the dext sends a wake. */

@@ -21,6 +21,11 @@
 /* Nobody wakes for a zombie's answer: one who waits for a slot looks again this often. */
 #define ZOMBIE_LOOK_NS 50000000U
 
+/* One who waits for the first of a group sleeps over the last of it at most for so long. Less than
+ * a tick of the kernel's would make it program a timer for each such sleep, which on a virtual
+ * machine costs more than three calls do. */
+#define GROUP_NS 10000000U
+
 #define NS_PER_MS 1000000ULL
 
 enum { SLOT_WORDS = RING_COUNT_MAX / 64 };
@@ -32,6 +37,7 @@ struct ring_client {
 	void *look_context;
 
 	_Atomic uint64_t tail;                // the next submission
+	_Atomic uint32_t newest;              // the slot of the last ring_client_submit
 	_Atomic uint64_t free[SLOT_WORDS];    // bit: the slot is nobody's
 	_Atomic uint64_t zombies[SLOT_WORDS]; // bit: its call timed out
 	_Atomic uint32_t waiters;             // threads that wait for a slot
@@ -270,23 +276,43 @@ static bool has_ended(const void *context)
 	return atomic_load_explicit(&slot->state, memory_order_acquire) != RING_POSTED;
 }
 
+/* Sleep until the call in this slot ends, at most `ns`; 0 without a cause too. */
+static int sleep_over(struct ring_slot *slot, uint64_t ns)
+{
+	uint32_t state = RING_POSTED;
+	if (!atomic_compare_exchange_strong(&slot->state, &state, RING_AWAITED) &&
+	    state != RING_AWAITED)
+		return 0;
+	return futex_wait(&slot->state, RING_AWAITED, ns, FUTEX_SHARED);
+}
+
+/* Before sleeping over the call itself: a waker that has the rest of the group before it should not
+ * be interrupted for each. Which call that word is of meanwhile does not matter, for it costs no
+ * more than GROUP_NS. */
+static void wait_for_group(struct ring_client *c, const struct ring_slot *slot,
+			   struct deadline *deadline)
+{
+	struct ring_slot *newest = &c->view.slots[load(&c->newest)];
+	if (newest != slot && !has_ended(slot))
+		sleep_over(newest, time_left(deadline, GROUP_NS));
+}
+
 /* The state that ended the wait; POSTED or AWAITED when the time is over. */
-static uint32_t wait_for_end(struct ring_client *c, struct ring_slot *slot,
+static uint32_t wait_for_end(struct ring_client *c, const struct ring_call *call,
 			     struct deadline *deadline)
 {
+	struct ring_slot *slot = &c->view.slots[call->slot];
 	struct waiting_spin spin = { .waiting = &c->waiting, .peer = &c->view.header->server_cpu };
 	if (deadline->timeout_ms != 0)
 		waiting_spin(&spin, has_ended, slot);
+	if (call->more_follow)
+		wait_for_group(c, slot, deadline);
 	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	while (state == RING_POSTED || state == RING_AWAITED) {
 		uint64_t left = time_left(deadline, PEER_LOOK_NS);
 		if (left == 0)
 			break;
-		if (state == RING_POSTED &&
-		    !atomic_compare_exchange_strong(&slot->state, &state, RING_AWAITED))
-			continue;
-		bool slept = futex_wait(&slot->state, RING_AWAITED, left, FUTEX_SHARED) == 0;
-		if (!slept && c->look != NULL)
+		if (sleep_over(slot, left) < 0 && c->look != NULL)
 			c->look(c->look_context);
 		state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	}
@@ -294,10 +320,10 @@ static uint32_t wait_for_end(struct ring_client *c, struct ring_slot *slot,
 }
 
 /* Copy the answer. -EBADMSG: it is larger than was asked for. */
-static int read_reply(const struct ring_client *c, const struct ring_request *request,
+static int read_reply(const struct ring_client *c, const struct ring_call *call,
 		      struct ring_reply *reply)
 {
-	const struct ring_slot *slot = &c->view.slots[request->slot];
+	const struct ring_slot *slot = &c->view.slots[call->slot];
 	reply->status = (IOReturn)load(&slot->status);
 	reply->n_scalars = 0;
 	reply->structure_size = 0;
@@ -309,61 +335,115 @@ static int read_reply(const struct ring_client *c, const struct ring_request *re
 	}
 	uint32_t n_scalars = load(&slot->n_scalars);
 	uint32_t structure_size = load(&slot->structure_size);
-	if (n_scalars > request->n_scalars_out || structure_size > request->structure_out_max)
+	if (n_scalars > call->n_scalars_out || structure_size > call->structure_out_max)
 		return -EBADMSG;
 	ring_load(reply->scalars, slot->payload, n_scalars * 8);
-	if (request->structure_out_max <= RING_BLOCK)
+	if (call->structure_out_max <= RING_BLOCK)
 		ring_load(reply->structure,
-			  ring_structure(&c->view, request->slot, n_scalars, structure_size),
+			  ring_structure(&c->view, call->slot, n_scalars, structure_size),
 			  structure_size);
 	reply->n_scalars = n_scalars;
 	reply->structure_size = structure_size;
 	return 0;
 }
 
-static int finish_call(struct ring_client *c, const struct ring_request *request,
+static int finish_call(struct ring_client *c, const struct ring_call *call,
 		       struct ring_reply *reply, uint32_t state)
 {
-	uint64_t mask = UINT64_C(1) << (request->slot % 64);
 	int ret = -EBADMSG;
 	switch (state) {
 	case RING_ANSWERED:
-		ret = read_reply(c, request, reply);
+		ret = read_reply(c, call, reply);
 		break;
 	case RING_ABORTED:
 		ret = ring_view_closed(&c->view, reply) ? 0 : -EBADMSG;
 		break;
 	case RING_POSTED:
 	case RING_AWAITED:
-		atomic_fetch_or(&c->zombies[request->slot / 64], mask);
+		ring_client_leave(c, call);
 		return -ETIMEDOUT;
 	default:
 		break;
 	}
-	give_slot(c, request->slot);
+	give_slot(c, call->slot);
 	return ret;
+}
+
+static bool is_valid(const struct ring_request *request)
+{
+	return request->n_scalars <= RING_SCALARS && request->n_scalars_out <= RING_SCALARS &&
+	       ring_sizes_are_valid(request);
+}
+
+/* Into a slot that is the caller's. True: the dext may have to be woken. False: the ring was closed
+ * meanwhile, which has ended the call. */
+static bool enter(struct ring_client *c, uint32_t index, struct ring_request *request,
+		  struct ring_call *call)
+{
+	post(c, index, request);
+	*call = (struct ring_call){
+		.slot = index,
+		.n_scalars_out = request->n_scalars_out,
+		.structure_out_max = request->structure_out_max,
+	};
+	if (atomic_load(&c->view.header->closed) == 0)
+		return true;
+	ring_slot_end(&c->view.slots[index], RING_ABORTED);
+	return false;
 }
 
 int ring_client_call(struct ring_client *c, struct ring_request *request, struct ring_reply *reply,
 		     uint32_t timeout_ms)
 {
-	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS ||
-	    !ring_sizes_are_valid(request))
-		return -EINVAL;
 	struct deadline deadline = { .timeout_ms = timeout_ms };
+	struct ring_call call;
+	if (!is_valid(request))
+		return -EINVAL;
 	if (ring_view_closed(&c->view, reply))
 		return -ECONNRESET;
 	int index = take_slot(c, &deadline);
 	if (index < 0)
 		return index;
-	post(c, (uint32_t)index, request);
-
-	struct ring_slot *slot = &c->view.slots[index];
-	if (atomic_load(&c->view.header->closed) != 0)
-		ring_slot_end(slot, RING_ABORTED);
-	else
+	if (enter(c, (uint32_t)index, request, &call))
 		ring_doorbell(c);
-	return finish_call(c, request, reply, wait_for_end(c, slot, &deadline));
+	return finish_call(c, &call, reply, wait_for_end(c, &call, &deadline));
+}
+
+/* --- calls that are submitted now and waited for later --- */
+
+int ring_client_submit(struct ring_client *c, struct ring_request *request, bool more_follow,
+		       struct ring_call *call, struct ring_reply *reply)
+{
+	if (!is_valid(request))
+		return -EINVAL;
+	if (ring_view_closed(&c->view, reply))
+		return -ECONNRESET;
+	int index = try_slot(c);
+	if (index < 0)
+		return -EAGAIN;
+	enter(c, (uint32_t)index, request, call);
+	call->more_follow = more_follow;
+	store(&c->newest, call->slot);
+	return 0;
+}
+
+void ring_client_flush(struct ring_client *c)
+{
+	ring_doorbell(c);
+}
+
+int ring_client_take(struct ring_client *c, const struct ring_call *call, struct ring_reply *reply,
+		     uint64_t deadline_ns)
+{
+	struct deadline deadline = { .timeout_ms = 1, .ns = deadline_ns };
+	if (under_way(c, call->slot))
+		ring_doorbell(c);
+	return finish_call(c, call, reply, wait_for_end(c, call, &deadline));
+}
+
+void ring_client_leave(struct ring_client *c, const struct ring_call *call)
+{
+	atomic_fetch_or(&c->zombies[call->slot / 64], UINT64_C(1) << (call->slot % 64));
 }
 
 /* --- events --- */

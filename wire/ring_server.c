@@ -3,6 +3,7 @@
 /* The dext's side of a ring. The protocol is at the head of ring.c. */
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -245,7 +246,7 @@ int ring_server_reply(struct ring_server *s, uint32_t index, const struct ring_r
 	atomic_store_explicit(&s->busy[index], SLOT_IDLE, memory_order_relaxed);
 	uint32_t was = ring_slot_end(slot, RING_ANSWERED);
 	if (was == RING_AWAITED)
-		futex_wake(&slot->state, 1, FUTEX_SHARED);
+		futex_wake(&slot->state, INT_MAX, FUTEX_SHARED);
 	else if (was != RING_POSTED && !is_closed(s))
 		return -EBADMSG;
 	return 0;

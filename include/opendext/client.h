@@ -40,6 +40,67 @@ const char *dext_last_reason(void);
 kern_return_t dext_call_timeout_set(uint32_t timeout_ms);
 uint32_t dext_call_timeout_get(void);
 
+/*
+ * Calls in flight from one thread: submit as many as you like up to DEXT_CALLS_MAX, do something
+ * else, then wait for each. The driver carries out the calls of a connection in the order in which
+ * they were submitted; a submitted call needs no wait to go on. To keep calls under way without
+ * waiting in their order, wait for the oldest.
+ *
+ *	for (int i = 0; i < 4; i++)
+ *		dext_call_submit(connect, READ, &block[i], 1, NULL, 0, 0, sizeof(data[i]),
+ *				 i < 3 ? DEXT_CALL_MORE : 0, &calls[i]);
+ *	for (int i = 0; i < 4; i++)
+ *		dext_call_wait(calls[i], NULL, NULL, data[i], &size[i]);
+ */
+
+/* The number of a call: never 0, and never that of another call as long as it is under way. */
+typedef uint64_t dext_call_t;
+
+/* Calls of a connection that were submitted and neither waited for nor given up. Some more remain
+ * for the synchronous ones. */
+#define DEXT_CALLS_MAX 28U
+
+enum dext_call_options {
+	/* More follow at once, and form a group. The driver, should it sleep, is not woken for this
+	 * call, but by the next one of the connection without the option, by dext_call_flush, or by
+	 * whoever waits for one of its calls. Who waits for this call may learn of the reply up to
+	 * 10 ms late, while calls that were submitted later are still under way. In return the
+	 * group costs one wake-up each way; on one CPU a wake-up is nearly all that a call costs.
+	 */
+	DEXT_CALL_MORE = 1,
+};
+
+/* As IOConnectCallMethod, but it returns when the driver has the call before it. outputCnt and
+ * outputStructCnt are the room that the driver is told of. The input is copied. The time limit
+ * (dext_call_timeout_set) begins now.
+ *
+ * Never waits for another call. kIOReturnNoResources: DEXT_CALLS_MAX calls are under way, or seven
+ * with structures above 4096 bytes, or other threads' calls have taken the rest: nothing was
+ * submitted. A structure larger than any before it is prepared with a synchronous call to the
+ * driver. */
+kern_return_t dext_call_submit(io_connect_t connect, uint32_t selector, const uint64_t *input,
+			       uint32_t inputCnt, const void *inputStruct, size_t inputStructCnt,
+			       uint32_t outputCnt, size_t outputStructCnt, uint32_t options,
+			       dext_call_t *call);
+/* Wake the driver for what was submitted with DEXT_CALL_MORE. */
+kern_return_t dext_call_flush(io_connect_t connect);
+
+/* Wait for the reply, and take it: as IOConnectCallMethod returns. Any thread may, not only the one
+ * that submitted, but one alone (the other gets kIOReturnBusy). Whatever it returns, the call is
+ * over and its number is no more.
+ *
+ * kIOReturnTimeout: the time limit, which began with the submission, is over; the driver may still
+ * be executing the call. kIOReturnAborted: the driver died, or the connection was closed while this
+ * thread was waiting. kIOReturnBadArgument: there is less room than the call was submitted with,
+ * and it was given up; or there is no such call: it was waited for before, or given up, or its
+ * connection was closed. */
+kern_return_t dext_call_wait(dext_call_t call, uint64_t *output, uint32_t *outputCnt,
+			     void *outputStruct, size_t *outputStructCnt);
+
+/* Give a call up: its reply will be dropped. The driver carries it out all the same. Calls that are
+ * neither waited for nor given up keep their places until IOServiceClose, which ends them all. */
+kern_return_t dext_call_abandon(dext_call_t call);
+
 /* How the two sides of a connection wait for each other: a property of the connection. */
 enum dext_latency {
 	/* Look for the other side for some microseconds, while it runs on another CPU and as long

@@ -23,7 +23,8 @@ struct Victim_IVars {
 };
 
 struct VictimUserClient_IVars {
-	OSAction *kept; // VICTIM_KEEP
+	OSAction *kept;   // VICTIM_KEEP
+	uint64_t counted; // VICTIM_COUNT
 };
 
 /* --- the service --- */
@@ -456,6 +457,15 @@ METHOD(read_late)
 	return ret;
 }
 
+METHOD(count)
+{
+	(void)reference;
+	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
+	arguments->scalarOutput[0] = arguments->scalarInput[0];
+	arguments->scalarOutput[1] = client->ivars->counted++;
+	return kIOReturnSuccess;
+}
+
 #define ANY kIOUserClientVariableStructureSize
 
 METHOD(misuse)
@@ -490,6 +500,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_INVERT_DATA] = { invert_data, 0, 0, ANY, 0, ANY },
 	[VICTIM_EXACT] = { invert, 0, 0, VICTIM_EXACT_SIZE, 0, VICTIM_EXACT_SIZE },
 	[VICTIM_MISUSE] = { misuse, 0, 0, 0, 0, 0 },
+	[VICTIM_COUNT] = { count, 0, 1, 0, 2, 0 },
 	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
 };
 

@@ -28,6 +28,7 @@ enum victim_method {
 	VICTIM_READ_LATE,   // as VICTIM_WAIT, then reads the structure; out: the sum of its bytes;
 			    // kIOReturnNotPermitted: it was lost
 	VICTIM_MISUSE,      // releases an object twice, and forgets another
+	VICTIM_COUNT,       // in: any number; out: the same, and how many such calls came before
 	VICTIM_METHODS,
 };
 
