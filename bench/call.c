@@ -16,6 +16,7 @@
 #include <bench/measure.h>
 #include <bench/rig.h>
 #include <bench/server.h>
+#include <opendext/client.h>
 
 /* --- OpenDext --- */
 
@@ -28,6 +29,26 @@ static bool call_driver(struct caller *caller, const uint64_t *in, uint64_t *out
 	return IOConnectCallScalarMethod(connect, ECHO_CALL, in, CALLER_SCALARS, out, &n) ==
 		       kIOReturnSuccess &&
 	       n == CALLER_SCALARS;
+}
+
+/* The same from one thread, submitted together. */
+static bool submit_many(struct caller *caller, const uint64_t *in, uint64_t *out)
+{
+	io_connect_t connect = *(const io_connect_t *)caller->state;
+	dext_call_t calls[CALLER_FLIGHT];
+	bool ok = true;
+	for (int i = 0; i < CALLER_FLIGHT && ok; i++)
+		ok = dext_call_submit(connect, ECHO_CALL, in + i * CALLER_SCALARS, CALLER_SCALARS,
+				      NULL, 0, CALLER_SCALARS, 0,
+				      i + 1 < CALLER_FLIGHT ? DEXT_CALL_MORE : 0,
+				      &calls[i]) == kIOReturnSuccess;
+	for (int i = 0; i < CALLER_FLIGHT && ok; i++) {
+		uint32_t n = CALLER_SCALARS;
+		ok = dext_call_wait(calls[i], out + i * CALLER_SCALARS, &n, NULL, NULL) ==
+			     kIOReturnSuccess &&
+		     n == CALLER_SCALARS;
+	}
+	return ok;
 }
 
 static void open_opendext(struct caller *caller)
@@ -46,6 +67,7 @@ static struct caller caller_opendext = {
 	.name = "opendext",
 	.open = open_opendext,
 	.call = call_driver,
+	.call_many = submit_many,
 };
 static struct caller caller_unfiltered = {
 	.name = "opendext-nofilter",
@@ -117,7 +139,7 @@ static bool many_at_once(void *context, struct bench_round *round)
 	return true;
 }
 
-/* The same as CALLER_FLIGHT threads that share one connection: the form that IOKit offers. */
+/* The same as CALLER_FLIGHT threads that share one connection: the only form that IOKit offers. */
 struct team {
 	struct caller *caller;
 	struct bench_round *round; // `end` is read by all once the barrier is passed
@@ -328,7 +350,8 @@ int main(int argc, char **argv)
 	add_paced(&bench, &caller_futex);
 	add_special(&bench, &caller_opendext, "opendext-busy", true, back_to_back);
 	add_special(&bench, &caller_ring, "ring-busy", true, back_to_back);
-	add_special(&bench, &caller_opendext, "opendext-4", false, many_threads);
+	add_special(&bench, &caller_opendext, "opendext-4", false, many_at_once);
+	add_special(&bench, &caller_opendext, "opendext-4-threads", false, many_threads);
 	add_special(&bench, &caller_ring, "ring-4", false, many_at_once);
 #if BENCH_SDBUS
 	add_special(&bench, &caller_sdbus, "sdbus-4", false, many_at_once);
