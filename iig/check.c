@@ -2,6 +2,7 @@
 #include <iig/check.h>
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include <iig/carry.h>
@@ -142,11 +143,6 @@ static void check_protocol_object(struct unit *unit, const struct method *method
 			   method->name, param->name, type->cls->name);
 }
 
-static bool carry_is_out(enum carry carry)
-{
-	return carry == CARRY_INTEGER_OUT || carry == CARRY_OBJECT_OUT || carry == CARRY_FD_OUT;
-}
-
 static void check_param(struct unit *unit, const struct method *method, size_t i)
 {
 	const struct param *param = &method->params[i];
@@ -154,7 +150,7 @@ static void check_param(struct unit *unit, const struct method *method, size_t i
 	enum carry carry = CARRY_AS_IS;
 	if (wrong == NULL)
 		wrong = carry_param(unit->arena, method, i, &carry);
-	if (wrong == NULL && carry_is_out(carry) && method->result->kind == TYPE_VOID)
+	if (wrong == NULL && carry_forms[carry].returns && method->result->kind == TYPE_VOID)
 		wrong = "a void method has no reply, so nothing can come back: return kern_return_t";
 	if (wrong != NULL) {
 		unit_error(unit, param->where, "method %s, parameter \"%s\": %s", method->name,
@@ -166,28 +162,61 @@ static void check_param(struct unit *unit, const struct method *method, size_t i
 		check_protocol_object(unit, method, param);
 }
 
-/* What one message may carry (wire/codec.h). */
-#define OBJECTS_MAX 16
-#define FDS_MAX     16
+/* What the parameters of one direction need. */
+struct load {
+	uint64_t objects, fds;
+	uint64_t wire, memory; // bytes, at most
+};
+
+static void load_param(struct load *load, const struct param *param, enum carry carry)
+{
+	const struct type *value = param->type->inner != NULL ? param->type->inner : param->type;
+	uint64_t room = carry_forms[carry].has_room ? param->type->count : 1;
+	uint64_t memory = 8;
+	uint64_t wire = 8;
+	if (value->kind == TYPE_RECORD) {
+		wire = carry_packed_size(value);
+		memory = 2 * wire; // with its padding
+	} else if (carry == CARRY_NAME || carry == CARRY_ARRAY || carry == CARRY_ARRAY_OUT) {
+		memory = value->bits / 8;
+		wire = carry == CARRY_NAME ? 1 : 8;
+	}
+	load->wire += room * wire + 16;
+	load->memory += room * memory + 16;
+	load->objects += carry == CARRY_OBJECT || carry == CARRY_OBJECT_OUT ? 1 : 0;
+	load->objects += carry == CARRY_OBJECT_ARRAY ? room : 0;
+	load->fds += carry == CARRY_FD || carry == CARRY_FD_OUT ? 1 : 0;
+	load->fds += carry == CARRY_FD_ARRAY ? room : 0;
+}
 
 static void check_message(struct unit *unit, const struct method *method)
 {
-	uint64_t n_objects[2] = { 0 }, n_fds[2] = { 0 }; // in, out
+	struct load loads[2] = { 0 }; // in, out
 	for (size_t i = 0; i < method->n_params; i++) {
 		enum carry carry;
-		if (carry_param(unit->arena, method, i, &carry) != NULL)
-			continue;
-		bool out = carry_is_out(carry);
-		n_objects[out] += carry == CARRY_OBJECT || carry == CARRY_OBJECT_OUT;
-		n_fds[out] += carry == CARRY_FD || carry == CARRY_FD_OUT;
-		n_fds[out] += carry == CARRY_FD_ARRAY ? method->params[i].type->count : 0;
+		if (carry_param(unit->arena, method, i, &carry) == NULL && carry != CARRY_AS_IS)
+			load_param(&loads[carry_forms[carry].returns], &method->params[i], carry);
 	}
-	for (unsigned out = 0; out < 2; out++)
-		if (n_objects[out] > OBJECTS_MAX || n_fds[out] > FDS_MAX)
+	for (unsigned out = 0; out < 2; out++) {
+		if (loads[out].objects > OBJECTS_MAX || loads[out].fds > FDS_MAX)
 			unit_error(unit, method->where,
 				   "method %s: a message carries at most %d objects and %d "
 				   "descriptors: split the method",
 				   method->name, OBJECTS_MAX, FDS_MAX);
+		if (loads[out].wire > BODY_MAX)
+			unit_error(
+				unit, method->where,
+				"method %s: a message carries at most %d bytes, and this one might "
+				"need %" PRIu64 ": use OSData or a memory descriptor",
+				method->name, BODY_MAX, loads[out].wire);
+	}
+	/* It lies on the caller's stack, and its objects are found by 16-bit offsets. */
+	if (loads[0].memory + loads[1].memory > UINT16_MAX)
+		unit_error(
+			unit, method->where,
+			"method %s: its parameters take more than 64 KiB: use OSData or a memory "
+			"descriptor",
+			method->name);
 }
 
 static void check_result(struct unit *unit, const struct method *method)
@@ -294,11 +323,47 @@ static void check_param_types(struct unit *unit, const struct method *method)
 	}
 }
 
+/* Attributes that contradict each other: of one method at most one of each row. */
+static void check_exclusive(struct unit *unit, const struct method *method)
+{
+	const struct {
+		const char *names[2];
+		bool both;
+	} rows[] = {
+		{ { "LOCAL", "LOCALONLY" }, method->is_local && method->is_localonly },
+		{ { "LOCAL", "REMOTE" }, method->is_local && method->is_remote },
+		{ { "LOCALONLY", "REMOTE" }, method->is_localonly && method->is_remote },
+		{ { "LOCALONLY", "LOCALHOST" }, method->is_localonly && method->is_localhost },
+		{ { "REMOTE", "LOCALHOST" }, method->is_remote && method->is_localhost },
+		{ { "LOCALONLY", "INVOKEREPLY" }, method->is_localonly && method->is_invokereply },
+		{ { "LOCALONLY", "REPLY" }, method->is_localonly && method->is_reply },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].both)
+			unit_error(unit, method->where,
+				   "method %s: %s and %s exclude each other: remove one",
+				   method->name, rows[i].names[0], rows[i].names[1]);
+}
+
+static void check_replies(struct unit *unit, const struct method *method)
+{
+	if (method->is_reply && !method_is_prototype(method))
+		unit_error(unit, method->where,
+			   "method %s: REPLY belongs to the prototype of a callback, whose first "
+			   "parameter is an OSAction * with TARGET: remove it",
+			   method->name);
+	if (method->is_invokereply && (method_is_prototype(method) || !method->is_virtual))
+		unit_error(
+			unit, method->where,
+			"method %s: INVOKEREPLY belongs to a virtual method that a REPLY callback "
+			"answers: remove it",
+			method->name);
+}
+
 static void check_dispatch(struct unit *unit, const struct method *method)
 {
-	if (method->is_local && method->is_localonly)
-		unit_error(unit, method->where, "method %s: LOCAL and LOCALONLY exclude each other",
-			   method->name);
+	check_exclusive(unit, method);
+	check_replies(unit, method);
 	if (!method->is_virtual && !method->is_localonly)
 		unit_error(
 			unit, method->where,
@@ -385,6 +450,21 @@ static void check_class_form(struct unit *unit, const struct class *cls)
 			   cls->name);
 }
 
+/* The binary form knows these and no others. */
+static void check_serializable(struct unit *unit, const struct class *cls)
+{
+	static const char *const known[] = {
+		"OSContainer",  "OSData",  "OSNumber", "OSString",     "OSBoolean",
+		"OSDictionary", "OSArray", "OSSet",    "OSOrderedSet", NULL,
+	};
+	if (cls->is_serializable && !one_of(cls->name, known))
+		unit_error(
+			unit, cls->where,
+			"class %s: SERIALIZABLE belongs to DriverKit's collections, whose binary "
+			"form is fixed: remove it, and pass what is to travel in an OSDictionary",
+			cls->name);
+}
+
 static void check_method(struct unit *unit, const struct method *method)
 {
 	check_method_name(unit, method);
@@ -436,6 +516,7 @@ void check(struct unit *unit)
 		if (!cls->is_complete || (!cls->is_main && !class_derives(cls, ROOT_CLASS)))
 			continue;
 		check_class_form(unit, cls);
+		check_serializable(unit, cls);
 		for (size_t m = 0; m < cls->n_methods; m++)
 			check_method(unit, &cls->methods[m]);
 	}

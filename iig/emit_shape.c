@@ -25,41 +25,66 @@ static const char *wire_type(struct source *s, const struct type *type)
 	return arena_format(s->arena, "uint%u_t", type->bits);
 }
 
-static void put_integer(struct source *s, const struct type *type, const char *value)
+const char *source_wire_value(struct source *s, const struct type *type, const char *value)
 {
 	if (type->kind != TYPE_BOOL && type->is_signed)
-		value = arena_format(s->arena, "(%s)%s", wire_type(s, type), value);
-	EMIT(s->out, "wire_put_u64(w, $value$);\n", { "value", value });
+		return arena_format(s->arena, "(%s)%s", wire_type(s, type), value);
+	return value;
+}
+
+const char *source_number_of(struct source *s, const struct type *type, const char *get)
+{
+	if (type->kind == TYPE_BOOL)
+		return arena_format(s->arena, "%s != 0", get);
+	struct type plain = *type;
+	plain.is_const = false;
+	const char *name = type_spelling(s->arena, &plain);
+	if (strchr(name, '(') != NULL) // an enumeration without a name
+		name = wire_type(s, type);
+	if (!type->is_signed && type->bits == 64)
+		return get;
+	return arena_format(s->arena, "(%s)%s", name, get);
 }
 
 static const char *integer_from_wire(struct source *s, const struct type *type)
 {
 	s->helpers |= HELPER_GET_INTEGER;
 	if (type->kind == TYPE_BOOL)
-		return "get_integer(r, 1) != 0";
-	struct type plain = *type;
-	plain.is_const = false;
-	const char *name = type_spelling(s->arena, &plain);
-	const char *get = arena_format(s->arena, "get_integer(r, UINT%u_MAX)", type->bits);
-	if (!type->is_signed && type->bits == 64)
-		return get;
-	return arena_format(s->arena, "(%s)%s", name, get);
+		return source_number_of(s, type, "get_integer(r, 1)");
+	return source_number_of(s, type,
+				arena_format(s->arena, "get_integer(r, UINT%u_MAX)", type->bits));
+}
+
+/* The statement that puts one element. */
+static void put_element(struct source *s, const struct model_param *param, const char *value)
+{
+	if (param->carry == CARRY_FD_ARRAY)
+		EMIT(s->out, "\t\t\twire_put_fd(w, $value$);\n", { "value", value });
+	else if (param->carry == CARRY_OBJECT_ARRAY)
+		EMIT(s->out, "\t\t\twire_put_object(w, (const OSObject *)$value$);\n",
+		     { "value", value });
+	else
+		EMIT(s->out, "\t\t\twire_put_u64(w, $value$);\n",
+		     { "value", source_wire_value(s, param->type, value) });
 }
 
 static void put_array(struct source *s, const struct model_param *param)
 {
-	s->helpers |= HELPER_ERRNO_H;
+	bool records = param->type->kind == TYPE_RECORD;
 	EMIT(s->out,
-	     "\tif (m->$name$Count > $room$)\n"
-	     "\t\treturn w->error = -EOVERFLOW;\n"
-	     "\twire_put_u64(w, m->$name$Count);\n"
-	     "\tfor (uint32_t i = 0; i < m->$name$Count; i++)\n\t\t",
-	     { "name", param->name }, { "room", source_number(s, param->room) });
+	     "\tif (wire_put_count(w, m->$name$Count, $room$) == 0)\n"
+	     "\t\tfor (uint32_t i = 0; i < m->$name$Count; i++)$brace$\n",
+	     { "name", param->name }, { "room", source_number(s, param->room) },
+	     { "brace", records ? " {" : "" });
 	const char *value = arena_format(s->arena, "m->%s[i]", param->name);
-	if (param->carry == CARRY_FD_ARRAY)
-		EMIT(s->out, "wire_put_fd(w, $value$);\n", { "value", value });
-	else
-		put_integer(s, param->type, value);
+	if (!records) {
+		put_element(s, param, value);
+		return;
+	}
+	s->depth = 2;
+	emit_record_put(s, param->type, value);
+	s->depth = 0;
+	text_add(s->out, "\t\t}\n\twire_put_end(w);\n");
 }
 
 static void put_param(struct source *s, const struct model_param *param)
@@ -68,8 +93,15 @@ static void put_param(struct source *s, const struct model_param *param)
 	switch (param->carry) {
 	case CARRY_INTEGER:
 	case CARRY_INTEGER_OUT:
-		text_add(s->out, "\t");
-		put_integer(s, param->type, arena_format(s->arena, "m->%s", param->name));
+		EMIT(s->out, "\twire_put_u64(w, $value$);\n",
+		     { "value", source_wire_value(s, param->type,
+						  arena_format(s->arena, "m->%s", param->name)) });
+		return;
+	case CARRY_STRUCT:
+	case CARRY_STRUCT_IN:
+	case CARRY_STRUCT_OUT:
+		emit_record_put(s, param->type, arena_format(s->arena, "m->%s", param->name));
+		text_add(s->out, "\twire_put_end(w);\n");
 		return;
 	case CARRY_OBJECT:
 	case CARRY_OBJECT_OUT:
@@ -83,11 +115,18 @@ static void put_param(struct source *s, const struct model_param *param)
 		text_emit(s->out, "\twire_put_fd(w, m->$name$);\n", fields);
 		return;
 	case CARRY_ARRAY:
+	case CARRY_ARRAY_OUT:
+	case CARRY_OBJECT_ARRAY:
 	case CARRY_FD_ARRAY:
 		put_array(s, param);
 		return;
+	case CARRY_COUNT_OUT: // the room; the number travels before its array
+		EMIT(s->out, "\twire_put_count(w, m->$name$, $room$);\n", { "name", param->name },
+		     { "room", source_number(s, param[-1].room) });
+		return;
 	case CARRY_COUNT: // travels before its array
 	case CARRY_AS_IS:
+	case N_CARRIES:
 		return;
 	}
 }
@@ -103,28 +142,56 @@ static void use_class(struct source *s, const char *cls)
 	ARENA_APPEND(s->arena, s->extern_classes, s->n_extern_classes, cls);
 }
 
-static void get_object(struct source *s, const struct model_param *param)
+static const char *object_from_wire(struct source *s, const char *cls)
 {
 	s->helpers |= HELPER_GET_OBJECT;
-	const char *cls = param->type->inner->cls->name;
 	use_class(s, cls);
-	EMIT(s->out, "\tm->$name$ = ($cls$ *)get_object(r, &g$cls$MetaClass);\n",
-	     { "name", param->name }, { "cls", cls });
+	return arena_format(s->arena, "(%s *)get_object(r, &g%sMetaClass)", cls, cls);
+}
+
+/* An element that is read, and one that is not there. */
+static const char *element_from_wire(struct source *s, const struct model_param *param,
+				     const char **none)
+{
+	*none = "0";
+	if (param->carry == CARRY_FD_ARRAY) {
+		s->helpers |= HELPER_GET_FD;
+		*none = "-1";
+		return "get_fd(r)";
+	}
+	if (param->carry == CARRY_OBJECT_ARRAY) {
+		*none = "NULL";
+		return object_from_wire(s, param->type->inner->cls->name);
+	}
+	if (param->type->kind == TYPE_BOOL)
+		*none = "false";
+	return integer_from_wire(s, param->type);
 }
 
 static void get_array(struct source *s, const struct model_param *param)
 {
-	bool fds = param->carry == CARRY_FD_ARRAY;
-	s->helpers |= HELPER_GET_INTEGER | (fds ? HELPER_GET_FD : 0U);
+	const char *room = source_number(s, param->room);
+	s->helpers |= HELPER_GET_COUNT;
+	EMIT(s->out, "\tm->$name$Count = get_count(r, $room$);\n", { "name", param->name },
+	     { "room", room });
+	if (param->type->kind == TYPE_RECORD) {
+		EMIT(s->out,
+		     "\tmemset(m->$name$, 0, sizeof(m->$name$));\n"
+		     "\tfor (uint32_t i = 0; i < m->$name$Count; i++) {\n",
+		     { "name", param->name });
+		s->helpers |= HELPER_STRING_H;
+		s->depth = 1;
+		emit_record_get(s, param->type, arena_format(s->arena, "m->%s[i]", param->name));
+		s->depth = 0;
+		text_add(s->out, "\t}\n\twire_get_end(r);\n");
+		return;
+	}
+	const char *none;
+	const char *get = element_from_wire(s, param, &none);
 	EMIT(s->out,
-	     "\tm->$name$Count = (uint32_t)get_integer(r, $room$);\n"
 	     "\tfor (uint32_t i = 0; i < $room$; i++)\n"
 	     "\t\tm->$name$[i] = i < m->$name$Count ? $get$ : $none$;\n",
-	     { "name", param->name }, { "room", source_number(s, param->room) },
-	     { "get", fds ? "get_fd(r)" : integer_from_wire(s, param->type) },
-	     { "none", fds                              ? "-1"
-		       : param->type->kind == TYPE_BOOL ? "false"
-							: "0" });
+	     { "name", param->name }, { "room", room }, { "get", get }, { "none", none });
 }
 
 static void get_param(struct source *s, const struct model_param *param)
@@ -136,9 +203,16 @@ static void get_param(struct source *s, const struct model_param *param)
 		EMIT(s->out, "\tm->$name$ = $value$;\n", { "name", param->name },
 		     { "value", integer_from_wire(s, param->type) });
 		return;
+	case CARRY_STRUCT:
+	case CARRY_STRUCT_IN:
+	case CARRY_STRUCT_OUT:
+		emit_record_get(s, param->type, arena_format(s->arena, "m->%s", param->name));
+		text_add(s->out, "\twire_get_end(r);\n");
+		return;
 	case CARRY_OBJECT:
 	case CARRY_OBJECT_OUT:
-		get_object(s, param);
+		EMIT(s->out, "\tm->$name$ = $value$;\n", { "name", param->name },
+		     { "value", object_from_wire(s, param->type->inner->cls->name) });
 		return;
 	case CARRY_NAME:
 		text_emit(s->out, "\twire_get_string(r, m->$name$, sizeof(m->$name$));\n", fields);
@@ -149,11 +223,19 @@ static void get_param(struct source *s, const struct model_param *param)
 		text_emit(s->out, "\tm->$name$ = get_fd(r);\n", fields);
 		return;
 	case CARRY_ARRAY:
+	case CARRY_ARRAY_OUT:
+	case CARRY_OBJECT_ARRAY:
 	case CARRY_FD_ARRAY:
 		get_array(s, param);
 		return;
+	case CARRY_COUNT_OUT:
+		s->helpers |= HELPER_GET_COUNT;
+		EMIT(s->out, "\tm->$name$ = get_count(r, $room$);\n", { "name", param->name },
+		     { "room", source_number(s, param[-1].room) });
+		return;
 	case CARRY_COUNT:
 	case CARRY_AS_IS:
+	case N_CARRIES:
 		return;
 	}
 }
@@ -203,12 +285,17 @@ static size_t emit_objects(struct source *s, const struct model_method *method)
 	const struct model_method *message = model_message(method);
 	const char **items = NULL;
 	size_t n_items = 0;
-	for (size_t i = 0; i < message->n_params; i++)
-		if (message->params[i].is_object)
-			ARENA_APPEND(
-				s->arena, items, n_items,
-				(const char *)arena_format(s->arena, "offsetof(struct %s_Msg, %s)",
-							   message->full, message->params[i].name));
+	for (size_t i = 0; i < message->n_params; i++) {
+		const struct model_param *param = &message->params[i];
+		bool array = param->carry == CARRY_OBJECT_ARRAY;
+		for (uint64_t k = 0; array ? k < param->room : k < param->is_object; k++) {
+			const char *at = array ? arena_format(s->arena, "[%" PRIu64 "]", k) : "";
+			ARENA_APPEND(s->arena, items, n_items,
+				     (const char *)arena_format(s->arena,
+								"offsetof(struct %s_Msg, %s%s)",
+								message->full, param->name, at));
+		}
+	}
 	if (n_items > 0) {
 		EMIT(s->out, "static const uint16_t $full$_objects[] = {\n",
 		     { "full", method->full });

@@ -32,6 +32,17 @@ static const struct {
 			      "\tuint64_t value = 0;\n"
 			      "\treturn wire_get_u64(r, max, &value) == 0 ? value : 0;\n"
 			      "}\n\n" },
+	{ HELPER_GET_COUNT, "static uint32_t get_count(struct wire_reader *r, uint32_t room)\n"
+			    "{\n"
+			    "\tuint64_t count = 0;\n"
+			    "\treturn wire_get_count(r, room, &count) == 0 ? (uint32_t)count : 0;\n"
+			    "}\n\n" },
+	{ HELPER_GET_PACKED,
+	  "static uint64_t get_packed(struct wire_reader *r, size_t size, uint64_t max)\n"
+	  "{\n"
+	  "\tuint64_t value = 0;\n"
+	  "\treturn wire_get_packed(r, size, max, &value) == 0 ? value : 0;\n"
+	  "}\n\n" },
 	{ HELPER_GET_OBJECT,
 	  "static OSObject *get_object(struct wire_reader *r, const OSMetaClass *meta)\n"
 	  "{\n"
@@ -67,15 +78,58 @@ const char *source_number(struct source *s, uint64_t value)
 
 bool param_is_out(const struct model_param *param)
 {
-	return param->carry == CARRY_INTEGER_OUT || param->carry == CARRY_OBJECT_OUT ||
-	       param->carry == CARRY_FD_OUT;
+	return carry_forms[param->carry].returns;
 }
 
 /* ---- class tables ---- */
 
 static const char *thunk_argument(struct source *s, const struct model_param *param)
 {
-	return arena_format(s->arena, "%sm->%s", param_is_out(param) ? "&" : "", param->name);
+	const struct carry_form *form = &carry_forms[param->carry];
+	bool pointer = !form->by_value && !form->has_room;
+	return arena_format(s->arena, "%sm->%s", pointer ? "&" : "", param->name);
+}
+
+void emit_drop_outputs(struct source *s, const struct model_method *message, const char *prefix)
+{
+	for (size_t i = 0; i < message->n_params; i++) {
+		const struct text_field fields[] = {
+			{ "field",
+			  arena_format(s->arena, "%s%s", prefix, message->params[i].name) },
+			{ NULL, NULL },
+		};
+		if (message->params[i].carry == CARRY_OBJECT_OUT) {
+			text_emit(s->out, "\t\tOSSafeReleaseNULL($field$);\n", fields);
+		} else if (message->params[i].carry == CARRY_FD_OUT) {
+			s->helpers |= HELPER_DROP_FD;
+			text_emit(s->out, "\t\tdrop_fd($field$);\n\t\t$field$ = -1;\n", fields);
+		}
+	}
+}
+
+/* Arrays that come back: `before` the call their rooms are noted, after it they are held to them.
+ */
+static void emit_rooms(struct source *s, const struct model_method *method, bool before)
+{
+	const struct model_method *message = model_message(method);
+	for (size_t i = 0; i < message->n_params; i++) {
+		const char *name = message->params[i].name;
+		if (message->params[i].carry != CARRY_ARRAY_OUT)
+			continue;
+		if (before) {
+			EMIT(s->out, "\tconst uint32_t $name$_room = m->$name$Count;\n",
+			     { "name", name });
+			continue;
+		}
+		EMIT(s->out,
+		     "\tif (m->ret == kIOReturnSuccess && m->$name$Count > $name$_room) {\n",
+		     { "name", name });
+		emit_drop_outputs(s, message, "m->");
+		EMIT(s->out,
+		     "\t\tm->ret = OSMethodRefuse(&$shape$_Shape, kIOReturnOverrun, \"$name$\");\n"
+		     "\t}\n",
+		     { "name", name }, { "shape", model_shape(method)->full });
+	}
 }
 
 static void emit_thunk(struct source *s, const struct model_class *cls,
@@ -99,14 +153,17 @@ static void emit_thunk(struct source *s, const struct model_class *cls,
 	else
 		EMIT(s->out, "\tstruct $message$_Msg *m = msg;\n", { "message", message->full });
 	bool is_void = method->result_type->kind == TYPE_VOID;
+	emit_rooms(s, method, true);
 	text_add_list(s->out, &(struct text_list){
 				      .lead = is_void ? NULL : "\tm->ret = ",
 				      .head = arena_format(s->arena, "%s%s_Impl(",
 							   is_void ? "\t" : "", method->full),
 				      .items = items,
 				      .n_items = n_items,
-				      .tail = ");\n}\n\n",
+				      .tail = ");\n",
 			      });
+	emit_rooms(s, method, false);
+	text_add(s->out, "}\n\n");
 }
 
 /* 0: the default queue. */
@@ -217,8 +274,6 @@ static void emit_head(struct source *s, struct text *out, const char *header)
 {
 	emit_origin(out, s->model);
 	EMIT(out, "#include $header$\n\n", { "header", header });
-	if (s->helpers & HELPER_ERRNO_H)
-		text_add(out, "#include <errno.h>\n");
 	text_add(out, "#include <stddef.h>\n");
 	if (s->helpers & HELPER_STRING_H)
 		text_add(out, "#include <string.h>\n");

@@ -55,10 +55,19 @@ static void emit_stub_checks(struct source *s, const struct model_method *method
 	struct arena *arena = s->arena;
 	for (size_t i = 0; i < method->n_params; i++) {
 		const struct model_param *param = &method->params[i];
-		if (param->carry != CARRY_ARRAY && param->carry != CARRY_FD_ARRAY)
+		const char *name = param->name;
+		if (param->carry == CARRY_STRUCT_IN)
+			emit_refusal(s, method, arena_format(arena, "%s == NULL", name),
+				     "kIOReturnBadArgument", name);
+		if (!carry_forms[param->carry].counted)
 			continue;
-		const char *name = param->name, *count = method->params[i + 1].name;
+		const char *count = method->params[i + 1].name;
 		const char *room = source_number(s, param->room);
+		if (param->carry == CARRY_ARRAY_OUT) {
+			emit_refusal(s, method, arena_format(arena, "%s == NULL", count),
+				     "kIOReturnBadArgument", count);
+			count = arena_format(arena, "*%s", count);
+		}
 		emit_refusal(s, method, arena_format(arena, "%s > %s", count, room),
 			     "kIOReturnOverrun", name);
 		emit_refusal(s, method, arena_format(arena, "%s == NULL && %s > 0", name, count),
@@ -66,20 +75,17 @@ static void emit_stub_checks(struct source *s, const struct model_method *method
 	}
 }
 
-static bool by_value(const struct model_param *param)
-{
-	return param->carry == CARRY_AS_IS || param->carry == CARRY_INTEGER ||
-	       param->carry == CARRY_OBJECT || param->carry == CARRY_COUNT ||
-	       param->carry == CARRY_FD;
-}
-
-/* Outputs that need another start than zero. */
-static const char *initializer(struct source *s, const struct model_param *param)
+/* What a field of the message starts with; NULL: zero, or filled later. `field` is the name that
+ * the message's first declaration gave it. */
+static const char *initializer(struct source *s, const struct model_param *param, const char *field)
 {
 	if (param->carry == CARRY_FD_OUT)
-		return arena_format(s->arena, ".%s = -1", param->name);
-	return by_value(param) ? arena_format(s->arena, ".%s = %s", param->name, param->name)
-			       : NULL;
+		return arena_format(s->arena, ".%s = -1", field);
+	if (param->carry == CARRY_COUNT_OUT || param->carry == CARRY_STRUCT_IN)
+		return arena_format(s->arena, ".%s = *%s", field, param->name);
+	if (carry_forms[param->carry].by_value)
+		return arena_format(s->arena, ".%s = %s", field, param->name);
+	return NULL;
 }
 
 static void emit_stub_message(struct source *s, const struct model_method *method)
@@ -88,16 +94,9 @@ static void emit_stub_message(struct source *s, const struct model_method *metho
 	const char **items = NULL;
 	size_t n_items = 0;
 	for (size_t i = 0; i < method->n_params; i++) {
-		struct model_param param = method->params[i];
-		const char *item = initializer(s, &param);
-		if (item == NULL)
-			continue;
-		/* The message's names are the first declaration's. */
-		param.name = message->params[i].name;
-		if (by_value(&param))
-			item = arena_format(s->arena, ".%s = %s", param.name,
-					    method->params[i].name);
-		ARENA_APPEND(s->arena, items, n_items, item);
+		const char *item = initializer(s, &method->params[i], message->params[i].name);
+		if (item != NULL)
+			ARENA_APPEND(s->arena, items, n_items, item);
 	}
 	EMIT(s->out, "\tstruct $message$_Msg msg = {", { "message", message->full });
 	if (n_items <= 1)
@@ -143,7 +142,7 @@ static bool emit_stub_copies(struct source *s, const struct model_method *method
 		if (param->carry == CARRY_NAME) {
 			emit_name_copy(s, method, field, param->name, !declared);
 			declared = true;
-		} else if (param->carry == CARRY_ARRAY || param->carry == CARRY_FD_ARRAY) {
+		} else if (carry_forms[param->carry].counted && !param_is_out(param)) {
 			s->helpers |= HELPER_STRING_H;
 			EMIT(s->out,
 			     "\tif ($count$ > 0)\n"
@@ -155,13 +154,44 @@ static bool emit_stub_copies(struct source *s, const struct model_method *method
 	return declared;
 }
 
+/* What came back must fit what the caller has, whoever sent it. */
+static void emit_array_check(struct source *s, const struct model_method *method, size_t i)
+{
+	const struct model_method *message = model_message(method);
+	EMIT(s->out, "\tif (msg.ret == kIOReturnSuccess && msg.$counted$ > *$count$) {\n",
+	     { "counted", message->params[i + 1].name }, { "count", method->params[i + 1].name });
+	emit_drop_outputs(s, message, "msg.");
+	EMIT(s->out,
+	     "\t\treturn OSMethodRefuse(&$shape$_Shape, kIOReturnOverrun, \"$name$\");\n\t}\n",
+	     { "shape", model_shape(method)->full }, { "name", method->params[i].name });
+}
+
+static void emit_array_output(struct source *s, const struct model_method *method, size_t i)
+{
+	const struct model_method *message = model_message(method);
+	s->helpers |= HELPER_STRING_H;
+	EMIT(s->out,
+	     "\tif (msg.ret == kIOReturnSuccess) {\n"
+	     "\t\tif (msg.$counted$ > 0)\n"
+	     "\t\t\tmemcpy($name$, msg.$field$, msg.$counted$ * sizeof(msg.$field$[0]));\n"
+	     "\t\t*$count$ = msg.$counted$;\n"
+	     "\t}\n",
+	     { "name", method->params[i].name }, { "count", method->params[i + 1].name },
+	     { "field", message->params[i].name }, { "counted", message->params[i + 1].name });
+}
+
 static void emit_stub_outputs(struct source *s, const struct model_method *method)
 {
 	const struct model_method *message = model_message(method);
+	for (size_t i = 0; i < method->n_params; i++)
+		if (method->params[i].carry == CARRY_ARRAY_OUT)
+			emit_array_check(s, method, i);
 	for (size_t i = 0; i < method->n_params; i++) {
 		const struct model_param *param = &method->params[i];
 		const char *field = message->params[i].name;
-		if (param->carry == CARRY_INTEGER_OUT)
+		if (param->carry == CARRY_ARRAY_OUT)
+			emit_array_output(s, method, i);
+		else if (param->carry == CARRY_INTEGER_OUT || param->carry == CARRY_STRUCT_OUT)
 			EMIT(s->out, "\tif ($name$ != NULL)\n\t\t*$name$ = msg.$field$;\n",
 			     { "name", param->name }, { "field", field });
 		else if (param->carry == CARRY_OBJECT_OUT)

@@ -26,7 +26,7 @@ static const char *canonical_record(struct arena *arena, const struct type *type
 	const char *text = "{";
 	for (size_t i = 0; i < type->n_fields; i++)
 		text = arena_format(arena, "%s%s%s", text, i == 0 ? "" : ",",
-				    canonical_type(arena, type->fields[i]));
+				    canonical_type(arena, type->fields[i].type));
 	return arena_format(arena, "%s}", text);
 }
 

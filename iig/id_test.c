@@ -38,7 +38,8 @@ START_TEST(typedefs_do_not_matter_and_layout_does)
 	struct type object = { .kind = TYPE_OBJECT, .name = "Thing", .cls = &thing };
 	struct type pointer = { .kind = TYPE_POINTER, .inner = &object };
 	struct type twice = { .kind = TYPE_POINTER, .inner = &pointer };
-	const struct type *fields[] = { &status, &plain_char };
+	struct field fields[] = { { .name = "a", .type = &status },
+				  { .name = "b", .type = &plain_char } };
 	struct type record = { .kind = TYPE_RECORD,
 			       .name = "struct pair",
 			       .complete = true,

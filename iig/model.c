@@ -78,28 +78,20 @@ static struct model_param build_param(struct arena *arena, const struct method *
 	const struct param *source = &method->params[i];
 	struct model_param param = {
 		.name = source->name,
+		.where = source->where,
 		.declared = declare_param(arena, source->type, source->name),
+		.default_value = source->default_value,
 		.type = source->type,
 		.is_object = enters_as_object(source->type),
 	};
 	const char *wrong = carry_param(arena, as, i, &param.carry);
 	assert(wrong == NULL);
 	(void)wrong;
-	switch (param.carry) {
-	case CARRY_INTEGER_OUT:
-	case CARRY_OBJECT_OUT:
-	case CARRY_FD_OUT:
+	const struct carry_form *form = &carry_forms[param.carry];
+	if (!form->by_value)
 		param.type = source->type->inner;
-		break;
-	case CARRY_NAME:
-	case CARRY_ARRAY:
-	case CARRY_FD_ARRAY:
-		param.type = source->type->inner;
+	if (form->has_room)
 		param.room = source->type->count;
-		break;
-	default:
-		break;
-	}
 	param.field = declare_field(arena, &param, source->type);
 	return param;
 }
@@ -150,6 +142,7 @@ static struct model_method build_method(struct builder *b, const struct method *
 	struct arena *arena = b->model->arena;
 	struct model_method method = {
 		.kind = kind_of(source),
+		.source = source,
 		.name = source->name,
 		.full = arena_format(arena, "%s_%s", source->cls->name, source->name),
 		.doc = source->doc,
@@ -210,6 +203,7 @@ static void build_class(struct builder *b, const struct class *source)
 	struct arena *arena = b->model->arena;
 	struct model_class *cls = arena_alloc(arena, sizeof(*cls));
 	*cls = (struct model_class){
+		.source = source,
 		.name = source->name,
 		.doc = source->doc,
 		.super = source->super == NULL ? NULL : source->super->name,

@@ -20,16 +20,19 @@ enum method_kind {
 
 struct model_param {
 	const char *name;
-	const char *declared; // "const IOServiceName name"
-	const char *field;    // its field of the message, declared; NULL: none
+	struct location where;
+	const char *declared;      // "const IOServiceName name"
+	const char *default_value; // as it was written, or NULL; C always passes the argument
+	const char *field;         // its field of the message, declared; NULL: none
 	enum carry carry;
 	const struct type *type; // of the value: the pointee of an output, the element of an array
-	uint64_t room;           // elements of an array or bytes of a name
+	uint64_t room;           // elements of an array or bytes of a name; 0: none
 	bool is_object;          // an object that enters with the message
 };
 
 struct model_method {
 	enum method_kind kind;
+	const struct method *source; // attributes and place
 	const char *name;
 	const char *full; // Class_Method
 	const char *doc;
@@ -48,6 +51,7 @@ struct model_method {
 };
 
 struct model_class {
+	const struct class *source; // attributes and place
 	const char *name;
 	const char *doc;
 	const char *super; // NULL for the root

@@ -83,27 +83,78 @@ static void unknown_attribute(struct parser *p, CXCursor cursor, const char *wha
 		   what, *text == '\0' ? "" : "\"", text, *text == '\0' ? "" : "\"");
 }
 
+/* An attribute without an argument, and the flag of the tree that it sets. */
+struct flag_attribute {
+	const char *text;
+	size_t offset; // of a bool
+};
+
+static bool set_flag(const struct flag_attribute *known, size_t n_known, const char *text,
+		     void *node)
+{
+	for (size_t i = 0; i < n_known; i++) {
+		if (strcmp(known[i].text, text) != 0)
+			continue;
+		*(bool *)((char *)node + known[i].offset) = true;
+		return true;
+	}
+	return false;
+}
+
+#define SET_FLAG(known, text, node) \
+	set_flag((known), sizeof(known) / sizeof((known)[0]), (text), (node))
+
 struct param_visit {
 	struct parser *p;
 	struct param *param;
 };
+
+static void read_param_attribute(struct param_visit *visit, CXCursor cursor)
+{
+	const char *text = parser_spelling(visit->p, cursor);
+	const char *rest;
+	if (strcmp(text, "target") == 0)
+		visit->param->is_target = true;
+	else if (strip_prefix(text, "type:", &rest))
+		visit->param->prototype = read_method_name(visit->p, rest);
+	else if (strip_prefix(text, "port:", &rest))
+		unit_error(visit->p->unit, parser_where(visit->p, cursor),
+			   "parameter %s: %s: there are no Mach ports here: pass a dext_fd_t or an "
+			   "object",
+			   visit->param->name, rest);
+	else
+		unknown_attribute(visit->p, cursor, "parameter");
+}
 
 static enum CXChildVisitResult visit_param(CXCursor cursor, CXCursor parent, CXClientData data)
 {
 	(void)parent;
 	struct param_visit *visit = data;
 	enum CXCursorKind kind = clang_getCursorKind(cursor);
-	if (!clang_isAttribute(kind))
-		return CXChildVisit_Continue; // names of types, default arguments
-	const char *text = kind == CXCursor_AnnotateAttr ? parser_spelling(visit->p, cursor) : "";
-	const char *rest;
-	if (strcmp(text, "target") == 0)
-		visit->param->is_target = true;
-	else if (strip_prefix(text, "type:", &rest))
-		visit->param->prototype = read_method_name(visit->p, rest);
-	else
+	if (kind == CXCursor_AnnotateAttr)
+		read_param_attribute(visit, cursor);
+	else if (clang_isAttribute(kind))
 		unknown_attribute(visit->p, cursor, "parameter");
-	return CXChildVisit_Continue;
+	return CXChildVisit_Continue; // names of types, default arguments
+}
+
+/* The default argument as it was written: what stands behind the "=". */
+static const char *read_default(struct parser *p, CXCursor argument)
+{
+	CXToken *tokens = NULL;
+	unsigned count = 0;
+	const char *text = NULL;
+	clang_tokenize(p->tu, clang_getCursorExtent(argument), &tokens, &count);
+	for (unsigned i = 0; i < count; i++) {
+		const char *token = parser_take(p, clang_getTokenSpelling(p->tu, tokens[i]));
+		if (text != NULL)
+			text = arena_format(p->unit->arena, "%s%s%s", text,
+					    *text == '\0' ? "" : " ", token);
+		else if (strcmp(token, "=") == 0)
+			text = "";
+	}
+	clang_disposeTokens(p->tu, tokens, count);
+	return text;
 }
 
 static void read_params(struct parser *p, struct method *method, CXCursor cursor)
@@ -115,6 +166,7 @@ static void read_params(struct parser *p, struct method *method, CXCursor cursor
 			.name = parser_spelling(p, argument),
 			.where = parser_where(p, argument),
 			.type = parser_type(p, clang_getCursorType(argument)),
+			.default_value = read_default(p, argument),
 		};
 		struct param_visit visit = { p, &param };
 		clang_visitChildren(argument, visit_param, &visit);
@@ -129,16 +181,22 @@ struct method_visit {
 
 static void read_method_attribute(struct method_visit *visit, CXCursor cursor)
 {
+	static const struct flag_attribute flags[] = {
+		{ "local", offsetof(struct method, is_local) },
+		{ "localonly", offsetof(struct method, is_localonly) },
+		{ "remote", offsetof(struct method, is_remote) },
+		{ "localhost", offsetof(struct method, is_localhost) },
+		{ "reply", offsetof(struct method, is_reply) },
+		{ "invokereply", offsetof(struct method, is_invokereply) },
+		{ "kernel", offsetof(struct method, is_kernel) },
+		{ "native", offsetof(struct method, is_native) },
+	};
 	struct method *method = visit->method;
 	const char *text = parser_spelling(visit->p, cursor);
 	const char *rest;
-	if (strcmp(text, "local") == 0)
-		method->is_local = true;
-	else if (strcmp(text, "localonly") == 0)
-		method->is_localonly = true;
-	else if (strcmp(text, "kernel") == 0 || strcmp(text, "native") == 0)
-		return; // says where Apple's system implements it
-	else if (strip_prefix(text, "type:", &rest))
+	if (SET_FLAG(flags, text, method))
+		return;
+	if (strip_prefix(text, "type:", &rest))
 		method->prototype = read_method_name(visit->p, rest);
 	else if (strip_prefix(text, "queuename:", &rest))
 		method->queue = rest;
@@ -279,21 +337,26 @@ static void read_base(struct class_visit *visit, CXCursor cursor)
 
 static void read_class_attribute(struct class_visit *visit, CXCursor cursor)
 {
+	static const struct flag_attribute flags[] = {
+		{ "serializable", offsetof(struct class, is_serializable) },
+		{ "protocol", offsetof(struct class, is_protocol) },
+		{ "kernel", offsetof(struct class, is_kernel) },
+		{ "native", offsetof(struct class, is_native) },
+		{ "local", offsetof(struct class, is_local) },
+		{ "concrete", offsetof(struct class, is_concrete) },
+	};
 	struct parser *p = visit->p;
 	const char *text = parser_spelling(p, cursor);
 	const char *rest;
-	if (strcmp(text, "serializable") == 0)
-		visit->cls->is_serializable = true;
-	else if (strcmp(text, "protocol") == 0)
-		visit->cls->is_protocol = true;
-	else if (strip_prefix(text, "extends:", &rest))
+	if (SET_FLAG(flags, text, visit->cls))
+		return;
+	if (strip_prefix(text, "extends:", &rest))
 		unit_error(
 			p->unit, parser_where(p, cursor),
 			"class %s: EXTENDS(%s) is not supported: declare the methods in %s, or in a "
 			"class derived from it",
 			visit->cls->name, rest, rest);
-	else if (strcmp(text, "kernel") != 0 && strcmp(text, "native") != 0 &&
-		 strcmp(text, "local") != 0) // these say where Apple's system implements it
+	else
 		unknown_attribute(p, cursor, "class");
 }
 

@@ -29,8 +29,12 @@ struct field_visit {
 static enum CXVisitorResult visit_field(CXCursor cursor, CXClientData data)
 {
 	struct field_visit *visit = data;
-	const struct type *type = read_type(visit->p, clang_getCursorType(cursor), true);
-	ARENA_APPEND(visit->p->unit->arena, visit->record->fields, visit->record->n_fields, type);
+	struct field field = {
+		.name = parser_spelling(visit->p, cursor),
+		.type = read_type(visit->p, clang_getCursorType(cursor), true),
+		.is_bitfield = clang_Cursor_isBitField(cursor),
+	};
+	ARENA_APPEND(visit->p->unit->arena, visit->record->fields, visit->record->n_fields, field);
 	return CXVisit_Continue;
 }
 
@@ -46,9 +50,9 @@ static void read_record(struct parser *p, struct type *type, CXType source)
 	}
 	type->kind = kind == CXCursor_StructDecl || kind == CXCursor_UnionDecl ? TYPE_RECORD
 									       : TYPE_OTHER;
-	const char *keyword = kind == CXCursor_UnionDecl ? "union" : "struct";
-	type->name =
-		arena_format(p->unit->arena, "%s %s", keyword, parser_spelling(p, declaration));
+	type->is_union = kind == CXCursor_UnionDecl;
+	type->name = arena_format(p->unit->arena, "%s %s", type->is_union ? "union" : "struct",
+				  parser_spelling(p, declaration));
 	type->complete = clang_Type_getSizeOf(source) >= 0;
 	struct field_visit visit = { p, type };
 	if (type->complete)
@@ -96,6 +100,7 @@ static void read_typedef(struct parser *p, struct type *type, CXType source, boo
 	type->name = name;
 	type->is_fd |= strcmp(name, "dext_fd_t") == 0;
 	type->is_status |= strcmp(name, "kern_return_t") == 0;
+	type->is_port |= strcmp(name, "mach_port_t") == 0;
 }
 
 static void read_integer(struct type *type, const char *name, CXType source, bool is_signed)

@@ -26,11 +26,17 @@ enum type_kind {
 	TYPE_POINTER,
 	TYPE_ARRAY,
 	TYPE_OBJECT, // a class; `cls`
-	TYPE_RECORD, // a C structure or union
+	TYPE_RECORD, // a C structure or union; `fields`
 	TYPE_FUNCTION,
 	TYPE_REFERENCE,
 	TYPE_BLOCK,
 	TYPE_OTHER,
+};
+
+struct field {
+	const char *name; // "" if none was given
+	const struct type *type;
+	bool is_bitfield;
 };
 
 struct type {
@@ -39,6 +45,7 @@ struct type {
 	bool is_const;
 	bool is_fd;     // dext_fd_t or a typedef of it
 	bool is_status; // kern_return_t or a typedef of it
+	bool is_port;   // mach_port_t or a typedef of it
 	bool varies;    // an integer whose size depends on the architecture
 	bool is_signed;
 	unsigned bits;            // integers, enumerations and floats
@@ -46,7 +53,8 @@ struct type {
 	uint64_t count;           // elements of an array
 	const struct class *cls;
 	bool complete; // a record whose fields are known
-	const struct type **fields;
+	bool is_union;
+	struct field *fields;
 	size_t n_fields;
 };
 
@@ -63,6 +71,7 @@ struct param {
 	const struct type *type;
 	bool is_target;
 	struct method_name prototype;
+	const char *default_value; // as it was written, or NULL
 };
 
 struct method {
@@ -75,7 +84,8 @@ struct method {
 	size_t n_params;
 	bool is_virtual, is_static, is_const, is_override;
 	bool overrides; // some class above declares it, whether or not `override` was written
-	bool is_local, is_localonly;
+	bool is_local, is_localonly, is_remote, is_localhost;
+	bool is_reply, is_invokereply, is_kernel, is_native;
 	struct method_name prototype;
 	const char *queue; // QUEUENAME, or NULL
 };
@@ -89,7 +99,7 @@ struct class
 	bool is_complete;
 	bool is_main;       // defined in the file being compiled
 	bool is_named_here; // declared in it, at least
-	bool is_serializable, is_protocol;
+	bool is_serializable, is_protocol, is_kernel, is_native, is_local, is_concrete;
 	struct method *methods;
 	size_t n_methods;
 };

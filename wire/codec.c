@@ -6,7 +6,8 @@
  * Every field takes a multiple of 8 bytes; what a field does not fill is zero, and a reader refuses
  * anything else, so that each message has exactly one form. A string is its length and its bytes, a
  * descriptor is one word that says whether there is one, an object is the value of
- * objects/binary.h.
+ * objects/binary.h. A structure, or an array of them, is one field: its integers follow each other
+ * in their own sizes, so that no padding of the C structure is ever sent.
  *
  * A put function visits every object and descriptor of a message. wire_message_dispose uses that:
  * its writer keeps nothing and gives back what it is shown, so that a message needs no second
@@ -127,6 +128,42 @@ int wire_put_fd(struct wire_writer *w, int fd)
 		return put_failed(w, -EMSGSIZE);
 	w->fds[w->n_fds++] = fd;
 	return wire_put_u64(w, 1);
+}
+
+int wire_put_count(struct wire_writer *w, uint64_t count, uint64_t room)
+{
+	if (count > room)
+		return w->disposes ? -EOVERFLOW : put_failed(w, -EOVERFLOW);
+	return wire_put_u64(w, count);
+}
+
+/* `size` more bytes, zero, without regard to the next multiple of 8. NULL: the writer has failed,
+ * or keeps nothing. */
+static uint8_t *extend(struct wire_writer *w, size_t size)
+{
+	struct binary_buffer buffer = borrow_buffer(w);
+	uint8_t *place = NULL;
+
+	if (w->error < 0 || w->disposes)
+		return NULL;
+	return return_buffer(w, &buffer, binary_buffer_extend(&buffer, size, &place)) == 0 ? place
+											   : NULL;
+}
+
+int wire_put_packed(struct wire_writer *w, uint64_t value, size_t size)
+{
+	uint8_t *place = extend(w, size);
+
+	value = htole64(value);
+	if (place != NULL)
+		memcpy(place, &value, size);
+	return w->error;
+}
+
+int wire_put_end(struct wire_writer *w)
+{
+	extend(w, binary_padded(w->size) - w->size);
+	return w->error;
 }
 
 /* --- reader --- */
@@ -274,6 +311,50 @@ int wire_get_fd(struct wire_reader *r, int *fd)
 	if (present != 0 && r->next_fd == r->n_fds)
 		return get_failed(r, -EBADMSG);
 	*fd = present != 0 ? r->fds[r->next_fd++] : -1;
+	return 0;
+}
+
+int wire_get_count(struct wire_reader *r, uint64_t room, uint64_t *count)
+{
+	uint64_t value = 0;
+	int ret = wire_get_u64(r, UINT64_MAX, &value);
+
+	if (ret < 0)
+		return ret;
+	if (value > room)
+		return get_failed(r, -EOVERFLOW);
+	*count = value;
+	return 0;
+}
+
+int wire_get_packed(struct wire_reader *r, size_t size, uint64_t max, uint64_t *value)
+{
+	uint64_t word = 0;
+
+	if (r->error < 0)
+		return r->error;
+	if (size > r->size - r->offset)
+		return get_failed(r, -EBADMSG);
+	memcpy(&word, r->data + r->offset, size);
+	r->offset += size;
+	word = le64toh(word);
+	if (word > max)
+		return get_failed(r, -EBADMSG);
+	*value = word;
+	return 0;
+}
+
+int wire_get_end(struct wire_reader *r)
+{
+	size_t skipped = binary_padded(r->offset) - r->offset;
+
+	if (r->error < 0)
+		return r->error;
+	if (skipped > r->size - r->offset)
+		return get_failed(r, -EBADMSG);
+	for (; skipped > 0; skipped--)
+		if (r->data[r->offset++] != 0)
+			return get_failed(r, -EBADMSG);
 	return 0;
 }
 

@@ -21,7 +21,7 @@
 
 #define WIRE_BODY_MAX    (128U * 1024) // bytes of a message body
 #define WIRE_FDS_MAX     16U
-#define WIRE_OBJECTS_MAX 16U // of one message, not counting what they hold
+#define WIRE_OBJECTS_MAX 64U // of one message, not counting what they hold
 
 struct wire_writer {
 	uint8_t *data; // owned
@@ -58,12 +58,19 @@ void wire_reader_deinit(struct wire_reader *r);
 #pragma GCC visibility push(default)
 
 /* Each returns 0 or the sticky error. Integers take 8 bytes whatever their type; one above `max` is
- * -EBADMSG on decode. A body that outgrows WIRE_BODY_MAX is -EMSGSIZE. */
+ * -EBADMSG on decode. A body that outgrows WIRE_BODY_MAX is -EMSGSIZE. A count above its array's
+ * `room` is -EOVERFLOW on both sides. */
 int wire_put_u64(struct wire_writer *w, uint64_t value);
 int wire_put_bytes(struct wire_writer *w, const void *data, size_t size);  // exact, no length
 int wire_put_string(struct wire_writer *w, const char *text, size_t room); // -EOVERFLOW: too long
 int wire_put_object(struct wire_writer *w, const OSObject *object);        // serializable or NULL
 int wire_put_fd(struct wire_writer *w, int fd);                            // -1: none
+int wire_put_count(struct wire_writer *w, uint64_t count, uint64_t room);  // 0: the array follows
+
+/* Structures: integers of 1, 2, 4 or 8 bytes, one behind the other without padding, then wire_*_end
+ * to the next multiple of 8. */
+int wire_put_packed(struct wire_writer *w, uint64_t value, size_t size);
+int wire_put_end(struct wire_writer *w);
 
 int wire_get_u64(struct wire_reader *r, uint64_t max, uint64_t *value);
 int wire_get_bytes(struct wire_reader *r, void *data, size_t size);
@@ -71,6 +78,9 @@ int wire_get_string(struct wire_reader *r, char *text, size_t room); // NUL-term
 int wire_get_object(struct wire_reader *r, const OSMetaClass *meta,
 		    OSObject **object);          // returned, or NULL
 int wire_get_fd(struct wire_reader *r, int *fd); // consumed by the caller
+int wire_get_count(struct wire_reader *r, uint64_t room, uint64_t *count);
+int wire_get_packed(struct wire_reader *r, size_t size, uint64_t max, uint64_t *value);
+int wire_get_end(struct wire_reader *r); // what is skipped must be zero
 
 #pragma GCC visibility pop
 

@@ -3,18 +3,77 @@
 
 /*
  * The attributes of the interface language, as clang annotations. Every .iig file includes this
- * first, directly or through its super class.
+ * first, directly or through its super class. What has no meaning on Linux is refused.
+ *
+ * Of a class:
+ *
+ * KERNEL, NATIVE, CONCRETE
+ *		where Apple's system implements the class. There is no kernel half here, so they
+ *change nothing. LOCAL	instances never leave the process. So it is with every class but the
+ *SERIALIZABLE ones. SERIALIZABLE	instances travel by value, in their binary form. Only
+ *DriverKit's own collections have one. PROTOCOL	(ours) messages only: iig writes ids,
+ *structures, encode and decode, but no class table and no stubs.
+ *
+ * Of a method:
+ *
+ * KERNEL, NATIVE
+ *		change nothing, as for a class.
+ * LOCAL	implemented in the process of the driver, where the object lives. So is every method
+ *		here: it may be written, and changes nothing.
+ * LOCALONLY	never leaves the process, and so may take and return any C type. It runs at once,
+ *		on its caller's queue. It has no message on the wire.
+ * REMOTE	may be called from another process. So may every virtual method that is not
+ *LOCALONLY: it may be written, and changes nothing; with LOCAL, LOCALONLY or static it is an error.
+ * LOCALHOST	runs in the process that owns the object, as every method does; with LOCALONLY,
+ *which can run nowhere else, or with REMOTE it is an error. TYPE(Class::Method), TYPE(Method) this
+ *method has the signature of that prototype, and is an implementation of it: iig writes
+ *Class_CreateAction<Method>(). On an OSAction * parameter it says which callback is expected. REPLY
+ *of a prototype: the callback answers another call. Here it is a message of its own like every
+ *callback: nothing else changes. INVOKEREPLY	of the method that such a callback answers. There is
+ *no reply to be used again, so it changes nothing. QUEUENAME(name) runs on the queue that
+ *SetDispatchQueue() set under this name; on the default queue until then.
+ *
+ * Of a parameter:
+ *
+ * TARGET	of the first parameter, an OSAction *: the method is the prototype of a callback. It
+ *is called on the action, which runs the method of its target. PORTMAKESEND, PORTCOPYSEND are
+ *refused: there are no Mach ports. A descriptor (dext_fd_t) or an object takes their place.
+ *
+ * A method that is not LOCALONLY takes
+ *
+ *	integers of a fixed size, bool, enumerations	by value, or T *x for one that comes back
+ *	structures of these and of arrays of these	by value, const S *x, or S *x that comes
+ *back const T x[N], uint32_t xCount			at most N elements T x[N], uint32_t *xCount
+ *come back: room before, number after
+ *	const Name x, typedef char Name[N]		a string and its terminator
+ *	Class *x, Class **x				an object, one that comes back (returned)
+ *	Class * const x[N], uint32_t xCount		at most N objects
+ *	dext_fd_t, dext_fd_t *x, const dext_fd_t x[N]	open descriptors
+ *
+ * Where something comes back the caller may pass NULL, and the value is dropped; but not for a
+ * count. What does not fit is kIOReturnOverrun, on the side that sends and on the one that
+ *receives: nothing is cut.
  */
 
 #define IIG_ANNOTATE(text) __attribute__((annotate(text)))
 
 #define KERNEL          IIG_ANNOTATE("kernel")
 #define NATIVE          IIG_ANNOTATE("native")
+#define CONCRETE        IIG_ANNOTATE("concrete")
 #define SERIALIZABLE    IIG_ANNOTATE("serializable")
-#define PROTOCOL        IIG_ANNOTATE("protocol") /* messages only: no class table, no stubs (ours) */
+#define PROTOCOL        IIG_ANNOTATE("protocol")
 #define LOCAL           IIG_ANNOTATE("local")
 #define LOCALONLY       IIG_ANNOTATE("localonly")
+#define REMOTE          IIG_ANNOTATE("remote")
+#define LOCALHOST       IIG_ANNOTATE("localhost")
+#define REPLY           IIG_ANNOTATE("reply")
+#define INVOKEREPLY     IIG_ANNOTATE("invokereply")
 #define TARGET          IIG_ANNOTATE("target")
 #define TYPE(method)    IIG_ANNOTATE("type:" #method)
 #define QUEUENAME(name) IIG_ANNOTATE("queuename:" #name)
 #define EXTENDS(cls)    IIG_ANNOTATE("extends:" #cls)
+
+/* Known so that they can be refused by name. */
+#define PORTMAKESEND IIG_ANNOTATE("port:PORTMAKESEND")
+#define PORTCOPYSEND IIG_ANNOTATE("port:PORTCOPYSEND")
+typedef unsigned int mach_port_t;
