@@ -1,63 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Memory descriptors, buffers and maps.
+ * Memory descriptors.
  *
- * A descriptor is a range of a file. A part of another descriptor keeps that one and borrows its
- * file; a buffer is a file made here, an anonymous one that is sealed, so that whoever is given it
- * can neither shrink nor grow it. The bytes in this process are mapped when first asked for (a
- * buffer's at once) and stay until the descriptor goes; a part, and a map that may write, use those
- * of the whole if they are mapped already.
+ * A descriptor is a range of a file, a part of another descriptor, which it keeps and whose file it
+ * borrows, or a concatenation of such parts. A concatenation is flat: one of concatenations is one
+ * of their parts, and a part of one that lies in a single part is a part of that. What it is made
+ * of is fixed then: a buffer's SetLength does not move what comes behind.
+ *
+ * The bytes in this process are mapped when first asked for (a buffer's at once) and stay until the
+ * descriptor goes; a part, and a map that may write, use those of the whole if they are mapped
+ * already.
  *
  * Any thread may use a descriptor; only SetLength changes one that is shared.
  */
 
-#include <runtime/memory.h>
+#include <runtime/memory_parts.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
 #include <base/reason.h>
-#include <runtime/window.h>
 
-#define CACHE_MODES                                                     \
-	(kIOMemoryMapCacheModeInhibit | kIOMemoryMapCacheModeCopyback | \
-	 kIOMemoryMapCacheModeWriteThrough | kIOMemoryMapCacheModeRealTime)
-
-struct IOMemoryDescriptor_IVars {
-	int fd;                    // owned; -1: that of `whole`
-	IOMemoryDescriptor *whole; // kept; NULL: not a part
-	uint64_t offset;           // of byte 0 in the file; constant, as are the next two
-	uint64_t capacity;         // the most that `length` may be
-	uint32_t direction;
-	uint32_t cache_mode;
-	_Atomic uint64_t length;
-	pthread_mutex_t lock;
-	struct window window; // guarded by lock until mapped, then constant
-};
-
-struct IOMemoryMap_IVars {
-	IOMemoryDescriptor *memory; // kept
-	uint64_t offset;
-	void *bytes;
-	size_t length;
-	const struct window *window; // that they are in: `own`, or the descriptor's
-	struct window own;
-};
-
-static uint64_t length_of(const struct IOMemoryDescriptor_IVars *iv)
-{
-	return atomic_load_explicit(&iv->length, memory_order_relaxed);
-}
-
+/* Of one that is no concatenation. */
 static int fd_of(const struct IOMemoryDescriptor_IVars *iv)
 {
 	while (iv->fd < 0)
@@ -65,8 +35,7 @@ static int fd_of(const struct IOMemoryDescriptor_IVars *iv)
 	return iv->fd;
 }
 
-/* `length` 0 means to the end and is replaced. */
-static kern_return_t check_range(const char *what, uint64_t room, uint64_t offset, uint64_t *length)
+kern_return_t memory_check_range(const char *what, uint64_t room, uint64_t offset, uint64_t *length)
 {
 	if (offset > room || *length > room - offset)
 		return refuse(kIOReturnBadArgument,
@@ -82,8 +51,7 @@ static kern_return_t check_range(const char *what, uint64_t room, uint64_t offse
 
 /* --- descriptors --- */
 
-/* `object` is fresh; `fd` is consumed on success. */
-static kern_return_t set_up(IOMemoryDescriptor *object, int *fd, uint64_t offset, uint64_t length,
+kern_return_t memory_set_up(IOMemoryDescriptor *object, int *fd, uint64_t offset, uint64_t length,
 			    uint32_t direction)
 {
 	struct IOMemoryDescriptor_IVars *iv = calloc(1, sizeof(*iv));
@@ -108,7 +76,7 @@ static kern_return_t descriptor_new(int *fd, uint64_t offset, uint64_t length, u
 
 	if (made == NULL)
 		return refuse(kIOReturnNoMemory, "out of memory for a memory descriptor");
-	kern_return_t ret = set_up(made, fd, offset, length, direction);
+	kern_return_t ret = memory_set_up(made, fd, offset, length, direction);
 	if (ret != kIOReturnSuccess) {
 		OSObjectRelease(made);
 		return ret;
@@ -152,8 +120,12 @@ void IMPL(IOMemoryDescriptor, free)
 
 	if (iv != NULL) {
 		window_close(&iv->window);
+		window_close(&iv->read_only);
 		close_fdp(&iv->fd);
 		OSObjectRelease(iv->whole);
+		for (unsigned i = 0; i < iv->n_parts; i++)
+			OSObjectRelease(iv->parts[i]);
+		free(iv->parts);
 		pthread_mutex_destroy(&iv->lock);
 		free(iv);
 		self->ivars = NULL;
@@ -166,12 +138,17 @@ void memory_set_cache_mode(IOMemoryDescriptor *memory, uint32_t cache_mode)
 	memory->ivars->cache_mode = cache_mode;
 }
 
+void memory_set_foreign(IOMemoryDescriptor *memory)
+{
+	memory->ivars->is_foreign = true;
+}
+
 void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backing)
 {
 	const struct IOMemoryDescriptor_IVars *iv = memory->ivars;
 
 	*backing = (struct memory_backing){
-		.fd = fd_of(iv),
+		.fd = iv->n_parts == 0 ? fd_of(iv) : -1,
 		.offset = iv->offset,
 		.length = length_of(iv),
 		.direction = iv->direction,
@@ -187,34 +164,214 @@ kern_return_t IOMemoryDescriptor_GetLength(IOMemoryDescriptor *self, uint64_t *r
 	return kIOReturnSuccess;
 }
 
+static kern_return_t check_direction(const char *what, const struct IOMemoryDescriptor_IVars *iv,
+				     uint64_t options)
+{
+	if ((options & ~(uint64_t)kIOMemoryDirectionInOut) != 0)
+		return refuse(kIOReturnBadArgument,
+			      "%s: options %#llx: only a direction is allowed", what,
+			      (unsigned long long)options);
+	if (iv->is_foreign && (options & ~(uint64_t)iv->direction) != 0)
+		return refuse(kIOReturnNotPermitted,
+			      "%s: direction %llu of memory that its owner gave for %u", what,
+			      (unsigned long long)options, iv->direction);
+	return kIOReturnSuccess;
+}
+
+/* A part of one that is no concatenation; the range was checked. */
+static kern_return_t part_new(IOMemoryDescriptor *whole, uint64_t offset, uint64_t length,
+			      uint32_t direction, IOMemoryDescriptor **part)
+{
+	const struct IOMemoryDescriptor_IVars *from = whole->ivars;
+	int none = -1;
+	kern_return_t ret = descriptor_new(&none, from->offset + offset, length, direction, part);
+
+	if (ret != kIOReturnSuccess)
+		return ret;
+	OSObjectRetain(whole);
+	(*part)->ivars->whole = whole;
+	(*part)->ivars->cache_mode = from->cache_mode;
+	(*part)->ivars->is_foreign = from->is_foreign;
+	return kIOReturnSuccess;
+}
+
+/* --- concatenations --- */
+
+/* Put the pieces of `memory`'s range at the end of `to`, which has no file, whole or window yet. */
+static kern_return_t append(struct IOMemoryDescriptor_IVars *to, IOMemoryDescriptor *memory,
+			    uint64_t offset, uint64_t length)
+{
+	const struct IOMemoryDescriptor_IVars *from = memory->ivars;
+
+	for (unsigned i = 0; i < from->n_parts && length > 0; i++) {
+		uint64_t size = from->parts[i]->ivars->capacity;
+		uint64_t n = offset < size ? size - offset : 0;
+		n = n < length ? n : length;
+		kern_return_t ret =
+			n > 0 ? append(to, from->parts[i], offset, n) : kIOReturnSuccess;
+		if (ret != kIOReturnSuccess)
+			return ret;
+		offset = n > 0 ? 0 : offset - size;
+		length -= n;
+	}
+	if (from->n_parts > 0)
+		return kIOReturnSuccess;
+	if (to->n_parts == MEMORY_PIECES_MAX)
+		return refuse(kIOReturnNoResources, "a concatenation has at most %d pieces",
+			      MEMORY_PIECES_MAX);
+	kern_return_t ret =
+		part_new(memory, offset, length, from->direction, &to->parts[to->n_parts]);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	to->n_parts++;
+	to->capacity += length;
+	atomic_store(&to->length, to->capacity);
+	to->is_foreign = to->is_foreign || from->is_foreign;
+	if (from->cache_mode != kIOMemoryMapCacheModeDefault)
+		to->cache_mode = from->cache_mode;
+	return kIOReturnSuccess;
+}
+
+static kern_return_t concatenation_new(uint32_t direction, IOMemoryDescriptor **made)
+{
+	int none = -1;
+	kern_return_t ret = descriptor_new(&none, 0, 0, direction, made);
+
+	if (ret != kIOReturnSuccess)
+		return ret;
+	(*made)->ivars->parts = calloc(MEMORY_PIECES_MAX, sizeof(IOMemoryDescriptor *));
+	if ((*made)->ivars->parts != NULL)
+		return kIOReturnSuccess;
+	OSObjectRelease(*made);
+	return refuse(kIOReturnNoMemory, "out of memory for a concatenation");
+}
+
 kern_return_t IOMemoryDescriptor_CreateSubMemoryDescriptor(uint64_t options, uint64_t offset,
 							   uint64_t length, IOMemoryDescriptor *of,
 							   IOMemoryDescriptor **memory)
 {
+	const char *what = "CreateSubMemoryDescriptor";
 	if (of == NULL || memory == NULL)
-		return refuse(kIOReturnBadArgument, "CreateSubMemoryDescriptor: memory is missing");
-	if ((options & ~(uint64_t)kIOMemoryDirectionInOut) != 0)
-		return refuse(
-			kIOReturnBadArgument,
-			"CreateSubMemoryDescriptor: options %#llx: only a direction is allowed",
-			(unsigned long long)options);
+		return refuse(kIOReturnBadArgument, "%s: memory is missing", what);
 	const struct IOMemoryDescriptor_IVars *whole = of->ivars;
 	if (length == 0)
-		return refuse(kIOReturnBadArgument, "CreateSubMemoryDescriptor: no length");
-	kern_return_t ret =
-		check_range("CreateSubMemoryDescriptor", length_of(whole), offset, &length);
+		return refuse(kIOReturnBadArgument, "%s: no length", what);
+	kern_return_t ret = check_direction(what, whole, options);
+	if (ret == kIOReturnSuccess)
+		ret = memory_check_range(what, length_of(whole), offset, &length);
 	if (ret != kIOReturnSuccess)
 		return ret;
-
-	int none = -1;
 	uint32_t direction = options != 0 ? (uint32_t)options : whole->direction;
-	ret = descriptor_new(&none, whole->offset + offset, length, direction, memory);
+	if (whole->n_parts == 0)
+		return part_new(of, offset, length, direction, memory);
+
+	IOMemoryDescriptor *made;
+	ret = concatenation_new(direction, &made);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	OSObjectRetain(of);
-	(*memory)->ivars->whole = of;
-	(*memory)->ivars->cache_mode = whole->cache_mode;
+	ret = append(made->ivars, of, offset, length);
+	if (ret == kIOReturnSuccess)
+		*memory = made;
+	else
+		OSObjectRelease(made);
+	return ret;
+}
+
+static kern_return_t check_sources(uint64_t options, unsigned count,
+				   IOMemoryDescriptor *const *memories)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (memories[i] == NULL)
+			return refuse(kIOReturnBadArgument,
+				      "CreateWithMemoryDescriptors: descriptor %u is NULL", i);
+		const struct IOMemoryDescriptor_IVars *iv = memories[i]->ivars;
+		uint64_t length = length_of(iv);
+		if ((options & ~(uint64_t)iv->direction) != 0)
+			return refuse(
+				kIOReturnBadArgument,
+				"CreateWithMemoryDescriptors: descriptor %u has direction %u, "
+				"which lacks some of %llu",
+				i, iv->direction, (unsigned long long)options);
+		if (iv->cache_mode != memories[0]->ivars->cache_mode)
+			return refuse(kIOReturnUnsupported,
+				      "CreateWithMemoryDescriptors: descriptor %u is cached in "
+				      "another way than the first",
+				      i);
+		if (length == 0 || length > INT64_MAX - total)
+			return refuse(kIOReturnBadArgument,
+				      "CreateWithMemoryDescriptors: descriptor %u has %llu bytes: "
+				      "none, or too many",
+				      i, (unsigned long long)length);
+		total += length;
+	}
 	return kIOReturnSuccess;
+}
+
+kern_return_t memory_concatenate(uint32_t direction, unsigned count,
+				 IOMemoryDescriptor *const *memories, IOMemoryDescriptor **memory)
+{
+	IOMemoryDescriptor *made;
+	kern_return_t ret = check_sources(direction, count, memories);
+	if (ret == kIOReturnSuccess)
+		ret = concatenation_new(direction, &made);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	for (unsigned i = 0; i < count && ret == kIOReturnSuccess; i++)
+		ret = append(made->ivars, memories[i], 0, length_of(memories[i]->ivars));
+	if (ret == kIOReturnSuccess)
+		*memory = made;
+	else
+		OSObjectRelease(made);
+	return ret;
+}
+
+kern_return_t IOMemoryDescriptor_CreateWithMemoryDescriptors(uint64_t options, uint32_t count,
+							     IOMemoryDescriptor *const *memories,
+							     IOMemoryDescriptor **memory)
+{
+	uint64_t direction = options;
+	if (memories == NULL || memory == NULL || count == 0 || count > MEMORY_PARTS_MAX)
+		return refuse(kIOReturnBadArgument,
+			      "CreateWithMemoryDescriptors: %u descriptors: 1 to %d", count,
+			      MEMORY_PARTS_MAX);
+	if ((options & ~(uint64_t)kIOMemoryDirectionInOut) != 0)
+		return refuse(kIOReturnBadArgument,
+			      "CreateWithMemoryDescriptors: options %#llx: only a direction is "
+			      "allowed",
+			      (unsigned long long)options);
+	if (options == 0) {
+		direction = kIOMemoryDirectionInOut;
+		for (uint32_t i = 0; i < count && memories[i] != NULL; i++)
+			direction &= memories[i]->ivars->direction;
+	}
+	return memory_concatenate((uint32_t)direction, count, memories, memory);
+}
+
+unsigned memory_get_pieces(IOMemoryDescriptor *memory, uint64_t offset, uint64_t length,
+			   struct window_piece *pieces)
+{
+	const struct IOMemoryDescriptor_IVars *iv = memory->ivars;
+	unsigned n = 0;
+
+	if (iv->n_parts == 0) {
+		*pieces = (struct window_piece){ fd_of(iv), iv->offset + offset, length };
+		return 1;
+	}
+	for (unsigned i = 0; i < iv->n_parts && length > 0; i++) {
+		const struct IOMemoryDescriptor_IVars *part = iv->parts[i]->ivars;
+		if (offset >= part->capacity) {
+			offset -= part->capacity;
+			continue;
+		}
+		uint64_t here = part->capacity - offset;
+		here = here < length ? here : length;
+		pieces[n++] = (struct window_piece){ fd_of(part), part->offset + offset, here };
+		offset = 0;
+		length -= here;
+	}
+	return n;
 }
 
 /* --- bytes --- */
@@ -227,155 +384,87 @@ static void *mapped_bytes(struct IOMemoryDescriptor_IVars *iv)
 	return bytes;
 }
 
-/* The nearest descriptor, from this one up, whose bytes are mapped; NULL: none. */
-static struct IOMemoryDescriptor_IVars *mapped_owner(struct IOMemoryDescriptor_IVars *iv)
+const struct window *memory_mapped(struct IOMemoryDescriptor_IVars *iv, char **bytes)
 {
-	for (;; iv = iv->whole->ivars) {
-		if (mapped_bytes(iv) != NULL)
-			return iv;
-		if (iv->whole == NULL)
+	for (struct IOMemoryDescriptor_IVars *owner = iv;; owner = owner->whole->ivars) {
+		char *base = mapped_bytes(owner);
+		if (base != NULL) {
+			*bytes = base + (iv->offset - owner->offset);
+			return &owner->window;
+		}
+		if (owner->whole == NULL)
 			return NULL;
 	}
 }
 
-static kern_return_t map_own(struct IOMemoryDescriptor_IVars *iv)
+/* All that `owner` has, in one of its windows. */
+static kern_return_t map_once(IOMemoryDescriptor *owner, struct window *window, bool writable)
 {
+	struct IOMemoryDescriptor_IVars *iv = owner->ivars;
+	struct window_piece pieces[MEMORY_PIECES_MAX];
 	kern_return_t ret = kIOReturnSuccess;
 
 	pthread_mutex_lock(&iv->lock);
-	if (iv->window.bytes == NULL)
-		ret = window_open(&iv->window, fd_of(iv), iv->offset, iv->capacity, true);
+	if (window->bytes == NULL) {
+		const struct window_shape shape = {
+			.pieces = pieces,
+			.n_pieces = memory_get_pieces(owner, 0, iv->capacity, pieces),
+			.writable = writable,
+			.alignment = iv->alignment,
+			.margin = MEMORY_MARGIN,
+		};
+		ret = window_open(window, &shape);
+	}
 	pthread_mutex_unlock(&iv->lock);
 	return ret;
+}
+
+kern_return_t memory_map_read_only(IOMemoryDescriptor *memory, const struct window **window,
+				   char **bytes)
+{
+	IOMemoryDescriptor *owner = memory;
+	while (owner->ivars->whole != NULL)
+		owner = owner->ivars->whole;
+	kern_return_t ret = map_once(owner, &owner->ivars->read_only, false);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	*window = &owner->ivars->read_only;
+	*bytes = (char *)owner->ivars->read_only.bytes +
+		 (memory->ivars->offset - owner->ivars->offset);
+	return kIOReturnSuccess;
 }
 
 kern_return_t memory_get_bytes(IOMemoryDescriptor *memory, void **address, uint64_t *length)
 {
 	struct IOMemoryDescriptor_IVars *iv = memory->ivars;
-	struct IOMemoryDescriptor_IVars *owner = mapped_owner(iv);
+	char *bytes;
 
-	if (owner == NULL) {
-		kern_return_t ret = map_own(iv);
+	if (memory_mapped(iv, &bytes) == NULL) {
+		kern_return_t ret = map_once(memory, &iv->window, true);
 		if (ret != kIOReturnSuccess)
 			return ret;
-		owner = iv;
+		bytes = iv->window.bytes;
 	}
-	*address = (char *)owner->window.bytes + (iv->offset - owner->offset);
+	*address = bytes;
 	*length = length_of(iv);
 	return kIOReturnSuccess;
 }
 
+/* One that is not open has lost nothing. */
+static bool has_lost(struct IOMemoryDescriptor_IVars *iv)
+{
+	pthread_mutex_lock(&iv->lock);
+	bool is_lost = window_is_lost(&iv->window) || window_is_lost(&iv->read_only);
+	pthread_mutex_unlock(&iv->lock);
+	return is_lost;
+}
+
 bool memory_is_lost(IOMemoryDescriptor *memory)
 {
-	struct IOMemoryDescriptor_IVars *owner = mapped_owner(memory->ivars);
-
-	return owner != NULL && window_is_lost(&owner->window);
-}
-
-/* --- maps --- */
-
-static kern_return_t check_mapping(const struct IOMemoryDescriptor_IVars *iv, uint64_t options,
-				   uint64_t address, uint64_t alignment)
-{
-	uint64_t cache = options & CACHE_MODES;
-	uint64_t known = kIOMemoryMapReadOnly | kIOMemoryMapGuardedMask | CACHE_MODES;
-
-	if ((options & kIOMemoryMapFixedAddress) != 0 || address != 0 || alignment != 0)
-		return refuse(kIOReturnBadArgument,
-			      "CreateMapping: the address cannot be chosen: address and alignment "
-			      "must be 0");
-	if ((options & ~known) != 0 || (cache & (cache - 1)) != 0)
-		return refuse(kIOReturnBadArgument, "CreateMapping: unknown options %#llx",
-			      (unsigned long long)options);
-	if (cache != kIOMemoryMapCacheModeDefault && cache != iv->cache_mode)
-		return refuse(
-			kIOReturnUnsupported,
-			"CreateMapping: cache mode %#llx: this memory is mapped with its own, "
-			"%#x",
-			(unsigned long long)cache, iv->cache_mode);
-	return kIOReturnSuccess;
-}
-
-/* Bytes that are mapped already need no further mapping, unless it is to be read-only. */
-static kern_return_t map_range(struct IOMemoryDescriptor_IVars *iv, struct IOMemoryMap_IVars *map,
-			       uint64_t offset, uint64_t length, bool writable)
-{
-	const struct IOMemoryDescriptor_IVars *owner = writable ? mapped_owner(iv) : NULL;
-	kern_return_t ret = kIOReturnSuccess;
-
-	map->offset = offset;
-	map->length = (size_t)length;
-	if (owner != NULL) {
-		map->window = &owner->window;
-		map->bytes = (char *)owner->window.bytes + (iv->offset - owner->offset) + offset;
-	} else {
-		ret = window_open(&map->own, fd_of(iv), iv->offset + offset, length, writable);
-		map->window = &map->own;
-		map->bytes = map->own.bytes;
-	}
-	return ret;
-}
-
-kern_return_t IOMemoryDescriptor_CreateMapping(IOMemoryDescriptor *self, uint64_t options,
-					       uint64_t address, uint64_t offset, uint64_t length,
-					       uint64_t alignment, IOMemoryMap **map)
-{
-	if (self == NULL || map == NULL)
-		return refuse(kIOReturnBadArgument, "CreateMapping: an argument is missing");
-	struct IOMemoryDescriptor_IVars *iv = self->ivars;
-	kern_return_t ret = check_mapping(iv, options, address, alignment);
-	if (ret == kIOReturnSuccess)
-		ret = check_range("CreateMapping", length_of(iv), offset, &length);
-	if (ret != kIOReturnSuccess)
-		return ret;
-
-	IOMemoryMap *made = OSTypeAlloc(IOMemoryMap);
-	if (made != NULL)
-		made->ivars = calloc(1, sizeof(*made->ivars));
-	if (made == NULL || made->ivars == NULL) {
-		OSObjectRelease(made);
-		return refuse(kIOReturnNoMemory, "CreateMapping: out of memory");
-	}
-	ret = map_range(iv, made->ivars, offset, length, (options & kIOMemoryMapReadOnly) == 0);
-	if (ret != kIOReturnSuccess) {
-		OSObjectRelease(made);
-		return ret;
-	}
-	OSObjectRetain(self);
-	made->ivars->memory = self;
-	*map = made;
-	return kIOReturnSuccess;
-}
-
-void IMPL(IOMemoryMap, free)
-{
-	if (self->ivars != NULL) {
-		window_close(&self->ivars->own);
-		OSObjectRelease(self->ivars->memory);
-		free(self->ivars);
-		self->ivars = NULL;
-	}
-	IOMemoryMap_super_free(self);
-}
-
-uint64_t IOMemoryMap_GetAddress(IOMemoryMap *self)
-{
-	return self != NULL ? (uint64_t)(uintptr_t)self->ivars->bytes : 0;
-}
-
-uint64_t IOMemoryMap_GetLength(IOMemoryMap *self)
-{
-	return self != NULL ? self->ivars->length : 0;
-}
-
-uint64_t IOMemoryMap_GetOffset(IOMemoryMap *self)
-{
-	return self != NULL ? self->ivars->offset : 0;
-}
-
-bool IOMemoryMap_IsLost(IOMemoryMap *self)
-{
-	return self != NULL && window_is_lost(self->ivars->window);
+	for (; memory != NULL; memory = memory->ivars->whole)
+		if (has_lost(memory->ivars))
+			return true;
+	return false;
 }
 
 /* --- sharing --- */
@@ -406,6 +495,10 @@ kern_return_t memory_share(IOMemoryDescriptor *memory, bool read_only)
 {
 	struct memory_backing backing;
 	memory_get_backing(memory, &backing);
+	if (backing.fd < 0)
+		return refuse(kIOReturnUnsupported,
+			      "a concatenation is several files: give its parts away, each under a "
+			      "type of its own");
 	kern_return_t ret = check_whole(memory, &backing);
 	if (ret != kIOReturnSuccess)
 		return ret;
@@ -423,102 +516,4 @@ kern_return_t memory_share(IOMemoryDescriptor *memory, bool read_only)
 	return refuse(kIOReturnUnsupported,
 		      "the memory cannot be kept from being written: it was given away for writing "
 		      "before, or is not a buffer");
-}
-
-/* --- buffers --- */
-
-/* MFD_NOEXEC_SEAL is younger than the oldest kernel that we run on, and refused there. */
-static int make_memfd(void)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	unsigned no_exec = 0x0008U;
-	int fd = memfd_create("IOBufferMemoryDescriptor", flags | no_exec);
-
-	return fd >= 0 || errno != EINVAL ? fd : memfd_create("IOBufferMemoryDescriptor", flags);
-}
-
-static kern_return_t make_file(uint64_t capacity, int *out)
-{
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	CLEANUP(close_fdp) int fd = make_memfd();
-
-	if (capacity > INT64_MAX - page)
-		return refuse(kIOReturnNoMemory, "%llu bytes of memory are too many",
-			      (unsigned long long)capacity);
-	if (fd < 0 || ftruncate(fd, (off_t)((capacity + page - 1) / page * page)) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
-		return refuse(kIOReturnNoMemory, "%llu bytes of memory cannot be had: %s",
-			      (unsigned long long)capacity, strerrordesc_np(errno));
-	*out = steal_fd(&fd);
-	return kIOReturnSuccess;
-}
-
-static kern_return_t check_buffer(uint64_t options, uint64_t capacity, uint64_t alignment)
-{
-	if ((options & ~(uint64_t)kIOMemoryDirectionInOut) != 0)
-		return refuse(kIOReturnBadArgument,
-			      "a buffer's options %#llx: only a direction is allowed",
-			      (unsigned long long)options);
-	if (capacity == 0)
-		return refuse(kIOReturnBadArgument, "a buffer has at least one byte");
-	if ((alignment & (alignment - 1)) != 0 || alignment > (uint64_t)sysconf(_SC_PAGESIZE))
-		return refuse(kIOReturnBadArgument,
-			      "a buffer's alignment %llu: a power of two up to the page size",
-			      (unsigned long long)alignment);
-	return kIOReturnSuccess;
-}
-
-static kern_return_t buffer_set_up(IOBufferMemoryDescriptor *buffer, uint64_t options,
-				   uint64_t capacity)
-{
-	CLEANUP(close_fdp) int fd = -1;
-	kern_return_t ret = make_file(capacity, &fd);
-
-	if (ret == kIOReturnSuccess)
-		ret = set_up(&buffer->super, &fd, 0, capacity, (uint32_t)options);
-	if (ret == kIOReturnSuccess)
-		ret = map_own(buffer->super.ivars);
-	return ret;
-}
-
-kern_return_t IOBufferMemoryDescriptor_Create(uint64_t options, uint64_t capacity,
-					      uint64_t alignment, IOBufferMemoryDescriptor **memory)
-{
-	if (memory == NULL)
-		return refuse(kIOReturnBadArgument, "a buffer needs a place");
-	kern_return_t ret = check_buffer(options, capacity, alignment);
-	if (ret != kIOReturnSuccess)
-		return ret;
-	IOBufferMemoryDescriptor *made = OSTypeAlloc(IOBufferMemoryDescriptor);
-	if (made == NULL)
-		return refuse(kIOReturnNoMemory, "out of memory for a buffer");
-	ret = buffer_set_up(made, options, capacity);
-	if (ret != kIOReturnSuccess) {
-		OSObjectRelease(made);
-		return ret;
-	}
-	*memory = made;
-	return kIOReturnSuccess;
-}
-
-kern_return_t IOBufferMemoryDescriptor_GetAddressRange(IOBufferMemoryDescriptor *self,
-						       IOAddressSegment *range)
-{
-	if (self == NULL || range == NULL)
-		return refuse(kIOReturnBadArgument, "GetAddressRange: an argument is missing");
-	range->address = (uint64_t)(uintptr_t)self->super.ivars->window.bytes;
-	range->length = length_of(self->super.ivars);
-	return kIOReturnSuccess;
-}
-
-kern_return_t IOBufferMemoryDescriptor_SetLength(IOBufferMemoryDescriptor *self, uint64_t length)
-{
-	if (self == NULL)
-		return refuse(kIOReturnBadArgument, "SetLength: no buffer");
-	if (length > self->super.ivars->capacity)
-		return refuse(kIOReturnBadArgument, "SetLength: %llu is above the capacity, %llu",
-			      (unsigned long long)length,
-			      (unsigned long long)self->super.ivars->capacity);
-	atomic_store_explicit(&self->super.ivars->length, length, memory_order_relaxed);
-	return kIOReturnSuccess;
 }

@@ -9,12 +9,15 @@
 #include <stdint.h>
 
 #include <DriverKit/IOMemoryDescriptor.h>
+#include <runtime/window.h>
+
+enum { MEMORY_PARTS_MAX = 32, MEMORY_PIECES_MAX = 256 }; // of a concatenation; of all in it
 
 /* What backs a descriptor. */
 struct memory_backing {
-	int fd;          // borrowed from the descriptor
-	uint64_t offset; // of byte 0 in fd
-	uint64_t length;
+	int fd;              // borrowed from the descriptor; -1: several, see memory_get_pieces
+	uint64_t offset;     // of byte 0 in fd
+	uint64_t length;     // now: SetLength changes it
 	uint32_t direction;  // kIOMemoryDirection…
 	uint32_t cache_mode; // kIOMemoryMapCacheMode…
 };
@@ -26,7 +29,18 @@ kern_return_t memory_descriptor_create(int fd, uint64_t offset, uint64_t length,
 /* What a mapping of it is cached like; kIOMemoryMapCacheModeDefault until set. Before it is shared.
  */
 void memory_set_cache_mode(IOMemoryDescriptor *memory, uint32_t cache_mode);
+/* It is another process's: a part of it with the direction Out can be mapped here read-only alone,
+ * and no part can be made that allows more than the whole. Before it is shared. */
+void memory_set_foreign(IOMemoryDescriptor *memory);
 void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backing);
+/* The ranges of files that hold `length` bytes from `offset`, in order, their descriptors borrowed;
+ * `pieces` has room for MEMORY_PIECES_MAX. The range must be within the capacity. */
+unsigned memory_get_pieces(IOMemoryDescriptor *memory, uint64_t offset, uint64_t length,
+			   struct window_piece *pieces);
+/* A concatenation of any number of descriptors up to MEMORY_PIECES_MAX, each kept: what
+ * CreateWithMemoryDescriptors makes of 32. */
+kern_return_t memory_concatenate(uint32_t direction, unsigned count,
+				 IOMemoryDescriptor *const *memories, IOMemoryDescriptor **memory);
 
 /*
  * Make ready to be given to a process that is not trusted: a holder of the descriptor can map all
@@ -37,7 +51,8 @@ void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backi
 kern_return_t memory_share(IOMemoryDescriptor *memory, bool read_only);
 
 /* The bytes of `memory` in this process, mapped once and kept until the descriptor is freed:
- * what a USB backend reads and writes. Fails with a reason. */
+ * what a USB backend reads and writes. They can be written whatever its direction is: the caller
+ * holds to that. Fails with a reason: a concatenation whose parts cannot lie side by side, too. */
 kern_return_t memory_get_bytes(IOMemoryDescriptor *memory, void **address, uint64_t *length);
 /* Has the memory behind those bytes vanished? They are zeroes then, and what was read may be void.
  */

@@ -22,7 +22,9 @@
 #include <families/service/buffers.h>
 #include <runtime/memory.h>
 
-#define SHARED_MAX (2ULL << 30) // bytes, of all connections; half of what a dext may map
+/* Bytes, of all connections. What is read alone is mapped a second time, read-only, so this is at
+ * most three quarters of what a dext may map. */
+#define SHARED_MAX (3ULL << 29)
 
 enum { MESSAGES_PER_CALL = 64 };
 
@@ -122,6 +124,7 @@ static kern_return_t map(int fd, uint64_t size, IOMemoryDescriptor **memory)
 	kern_return_t ret = memory_descriptor_create(fd, 0, size, kIOMemoryDirectionInOut, memory);
 	if (ret != kIOReturnSuccess)
 		return ret;
+	memory_set_foreign(*memory);
 	ret = memory_get_bytes(*memory, &bytes, &length);
 	if (ret != kIOReturnSuccess)
 		OSSafeReleaseNULL(*memory);
