@@ -103,8 +103,8 @@ static struct queue_item *top_item(uintptr_t top)
 enum push_result { PUSH_REFUSED, PUSH_LEFT, PUSH_HOLDING };
 
 /* `even_cancelled` for those who have begun before. `flag`: CANCELLED to set it at once. */
-static enum push_result push(struct IODispatchQueue_IVars *q, struct queue_item *item,
-			     bool even_cancelled, uintptr_t flag)
+static inline enum push_result push(struct IODispatchQueue_IVars *q, struct queue_item *item,
+				    bool even_cancelled, uintptr_t flag)
 {
 	uintptr_t old = atomic_load_explicit(&q->top, memory_order_relaxed);
 
@@ -118,24 +118,30 @@ static enum push_result push(struct IODispatchQueue_IVars *q, struct queue_item 
 	return (old & HELD) != 0 ? PUSH_LEFT : PUSH_HOLDING;
 }
 
-/* Holder. The next item, oldest first; NULL: none is there now. */
-static struct queue_item *peek(struct IODispatchQueue_IVars *q)
+/* Holder, with nothing left to run: take what was pushed, oldest first; NULL: nothing. */
+static struct queue_item *take_pushed(struct IODispatchQueue_IVars *q)
 {
-	if (q->items != NULL ||
-	    top_item(atomic_load_explicit(&q->top, memory_order_relaxed)) == NULL)
-		return q->items;
+	if (top_item(atomic_load_explicit(&q->top, memory_order_relaxed)) == NULL)
+		return NULL;
 	struct queue_item *item =
 		top_item(atomic_fetch_and_explicit(&q->top, FLAGS, memory_order_acq_rel));
+	struct queue_item *newer = NULL;
 	while (item != NULL) {
 		struct queue_item *older = item->next;
-		item->next = q->items;
-		q->items = item;
+		item->next = newer;
+		newer = item;
 		item = older;
 	}
-	return q->items;
+	return q->items = newer;
 }
 
-static struct queue_item *pop(struct IODispatchQueue_IVars *q)
+/* Holder. The next item, oldest first; NULL: none is there now. */
+static inline struct queue_item *peek(struct IODispatchQueue_IVars *q)
+{
+	return q->items != NULL ? q->items : take_pushed(q);
+}
+
+static inline struct queue_item *pop(struct IODispatchQueue_IVars *q)
 {
 	struct queue_item *item = peek(q);
 
@@ -183,6 +189,18 @@ static bool try_let_go(IODispatchQueue *queue)
 	return false;
 }
 
+/* Holder, after a sync. The same, at once, when nobody wanted the queue meanwhile. */
+static bool let_go_idle(struct IODispatchQueue_IVars *q)
+{
+	uintptr_t held = HELD;
+
+	if (q->items != NULL || q->kept)
+		return false;
+	atomic_store_explicit(&q->holder, 0, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(&q->top, &held, 0, memory_order_release,
+						       memory_order_relaxed);
+}
+
 /* --- holding --- */
 
 /* The calling thread, which holds the queue, runs on it from here. Returns what leave() needs. */
@@ -218,7 +236,8 @@ static void hand_on(IODispatchQueue *queue)
 	keep(queue);
 	struct queue_item *next = peek(q);
 	if (next != NULL && next->run == grant) {
-		grant(pop(q));
+		q->items = next->next;
+		grant(next);
 		return;
 	}
 	atomic_store_explicit(&q->holder, 0, memory_order_relaxed);
@@ -258,17 +277,16 @@ static void drain(struct turn *turn)
 			leave(outer);
 			grant(item);
 			return;
-		}
-		if (item != NULL) {
+		} else if (item != NULL) {
 			item->run(item);
-			continue;
+		} else {
+			if (cancel_is_due(q))
+				run_cancel_handler(queue);
+			leave(outer);
+			if (try_let_go(queue))
+				return;
+			enter(queue);
 		}
-		if (cancel_is_due(q))
-			run_cancel_handler(queue);
-		leave(outer);
-		if (try_let_go(queue))
-			return;
-		enter(queue);
 	}
 	leave(outer);
 	q->yields = false;
@@ -296,12 +314,16 @@ bool queue_push(IODispatchQueue *queue, struct queue_item *item, struct turn **t
 
 bool queue_post(IODispatchQueue *queue, struct queue_item *item)
 {
-	struct turn *turn;
-
-	if (!queue_push(queue, item, &turn))
+	switch (push(queue->ivars, item, false, 0)) {
+	case PUSH_REFUSED:
 		return false;
-	if (turn != NULL)
-		pool_schedule(turn);
+	case PUSH_HOLDING:
+		keep(queue);
+		pool_schedule(&queue->ivars->turn);
+		return true;
+	case PUSH_LEFT:
+		break;
+	}
 	return true;
 }
 
@@ -410,8 +432,9 @@ static bool holds(const struct IODispatchQueue_IVars *q)
 	return atomic_load_explicit(&q->holder, memory_order_relaxed) == self_id();
 }
 
-static int sync(IODispatchQueue *queue, bool even_cancelled, void (*fn)(void *context),
-		void *context)
+/* The queue was not idle: the caller holds it already, or waits for it. */
+static __attribute__((noinline)) int sync_busy(IODispatchQueue *queue, bool even_cancelled,
+					       void (*fn)(void *context), void *context)
 {
 	bool nested = holds(queue->ivars);
 
@@ -424,6 +447,25 @@ static int sync(IODispatchQueue *queue, bool even_cancelled, void (*fn)(void *co
 	fn(context);
 	leave(outer);
 	if (!nested)
+		hand_on(queue);
+	return 0;
+}
+
+/* An idle queue, which is not cancelled, costs two compare-and-swaps and no call but fn's. */
+static inline int sync(IODispatchQueue *queue, bool even_cancelled, void (*fn)(void *context),
+		       void *context)
+{
+	uintptr_t idle = 0;
+
+	if (__builtin_expect(!atomic_compare_exchange_strong_explicit(&queue->ivars->top, &idle,
+								      HELD, memory_order_acquire,
+								      memory_order_relaxed),
+			     false))
+		return sync_busy(queue, even_cancelled, fn, context);
+	IODispatchQueue *outer = enter(queue);
+	fn(context);
+	leave(outer);
+	if (__builtin_expect(!let_go_idle(queue->ivars), false))
 		hand_on(queue);
 	return 0;
 }

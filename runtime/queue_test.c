@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <base/clock.h>
 #include <base/list.h>
@@ -103,6 +105,40 @@ START_TEST(sync_on_an_idle_queue_runs_at_once)
 		ck_assert_int_eq(queue_sync(queue, count, &n), 0);
 	ck_assert_uint_eq(n, 3);
 	ck_assert_ptr_null(queue_current());
+	ck_assert_int_eq(atomic_load(&((OSObject *)queue)->refcount), 1);
+	OSObjectRelease(queue);
+}
+END_TEST
+
+static void post_and_look(void *queue)
+{
+	ck_assert(!queue_is_wanted(queue));
+	ck_assert_int_eq(IODispatchQueue_DispatchAsync_f(queue, NULL, stop_pool), kIOReturnSuccess);
+	ck_assert(queue_is_wanted(queue));
+}
+
+/* To look at what waits takes it over from those who push; a sync does not forget it. */
+START_TEST(a_sync_hands_on_what_it_looked_at)
+{
+	IODispatchQueue *queue = new_queue("looked at");
+
+	ck_assert_int_eq(queue_sync(queue, post_and_look, queue), 0);
+	ck_assert_int_eq(worker_run(), 0);
+	OSObjectRelease(queue);
+}
+END_TEST
+
+static void sleep_briefly(void *queue)
+{
+	ck_assert_int_eq(IODispatchQueue_SleepWithTimeout(queue, queue, 1000), kIOReturnTimeout);
+}
+
+/* A sleeper keeps its queue while it comes back; a sync that slept lets go of that too. */
+START_TEST(a_sync_that_slept_keeps_nothing)
+{
+	IODispatchQueue *queue = new_queue("slept");
+
+	ck_assert_int_eq(queue_sync(queue, sleep_briefly, queue), 0);
 	ck_assert_int_eq(atomic_load(&((OSObject *)queue)->refcount), 1);
 	OSObjectRelease(queue);
 }
@@ -595,6 +631,52 @@ START_TEST(a_busy_queue_lets_others_have_their_turn)
 }
 END_TEST
 
+enum { PIECES_BEFORE_THE_EVENT = 10000 };
+
+struct greedy_one {
+	struct greedy greedy;
+	int fd;
+	unsigned n;
+};
+
+static void post_again_and_ring(struct queue_item *item)
+{
+	struct greedy_one *one = container_of(item, struct greedy_one, greedy.item);
+	static const uint64_t ring = 1;
+
+	if (++one->n == PIECES_BEFORE_THE_EVENT)
+		ck_assert_int_eq(write(one->fd, &ring, sizeof(ring)), sizeof(ring));
+	post_again(item);
+}
+
+static void end_greed_at_event(void *context, uint32_t ready)
+{
+	(void)ready;
+	end_greed(context);
+}
+
+/* The one thread looks for events though its queue never ends. */
+START_TEST(a_busy_queue_lets_events_in)
+{
+	struct greedy_one one = {
+		.greedy = { .item.run = post_again_and_ring, .queue = new_queue("greedy") },
+		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+	};
+	IODispatchQueue *modest = new_queue("modest");
+	struct fd_source *source;
+
+	ck_assert_int_eq(fd_source_open(&source, one.fd, EPOLLIN | EPOLLET, modest,
+					end_greed_at_event, &one.greedy),
+			 0);
+	queue_post(one.greedy.queue, &one.greedy.item);
+	ck_assert_int_eq(worker_run(), 0);
+	fd_source_close(source);
+	close(one.fd);
+	OSObjectRelease(one.greedy.queue);
+	OSObjectRelease(modest);
+}
+END_TEST
+
 static void release_queue(void *context)
 {
 	OSObjectRelease(context);
@@ -636,9 +718,10 @@ START_TEST(bad_arguments_are_refused)
 END_TEST
 
 POOL_TESTS("runtime-queue", posts_keep_their_order, sync_on_an_idle_queue_runs_at_once,
+	   a_sync_hands_on_what_it_looked_at, a_sync_that_slept_keeps_nothing,
 	   syncs_and_posts_exclude_each_other, a_held_queue_is_entered_again,
 	   waiting_in_a_circle_is_refused, a_blocked_queue_stops_no_other,
 	   more_waiters_than_threads_are_told, sleep_gives_the_queue_up, sleep_ends_with_its_time,
 	   wakeup_races_with_the_time_limit, cancel_comes_after_all_that_was_accepted,
 	   cancel_wakes_sleepers_and_waits_for_them, a_busy_queue_lets_others_have_their_turn,
-	   work_keeps_its_queue, bad_arguments_are_refused)
+	   a_busy_queue_lets_events_in, work_keeps_its_queue, bad_arguments_are_refused)

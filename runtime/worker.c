@@ -38,11 +38,14 @@
 enum {
 	THREADS_MAX = 64, // of one loop
 	SPARES_MAX = 2,
-	TURNS_PER_POLL = 4, // busy queues keep others' events waiting no longer than this
 	STACK_BYTES = 1 << 20,
 };
 
 #define NS_PER_S 1000000000ULL
+/* Busy queues keep others' events waiting for twice these turns, or, where they are short, for
+ * little more than this time. */
+enum { TURNS_PER_LOOK = 2 };
+#define LONGEST_UNPOLLED_NS 10000
 /* How long a wait may last that holds up the event loop, for want of a further thread. */
 #define STARVED_WAIT_NS (NS_PER_S / 10)
 #define STOP_WAIT_NS    NS_PER_S
@@ -78,19 +81,39 @@ static bool park(struct loop *loop, bool may_end)
 	return true;
 }
 
+/* What a thread did since it polled. */
+struct stretch {
+	unsigned turns;
+	uint64_t since_ns; // 0: the clock was not looked at yet
+};
+
+/* A poll costs as much as some ten short pieces of work, the clock a fraction of that. */
+static bool is_long(struct stretch *stretch)
+{
+	if (stretch->turns < TURNS_PER_LOOK)
+		return false;
+	uint64_t now = clock_now_ns();
+	if (stretch->since_ns == 0)
+		stretch->since_ns = now;
+	else if (now - stretch->since_ns >= LONGEST_UNPOLLED_NS)
+		return true;
+	stretch->turns = 0;
+	return false;
+}
+
 /* Locked. `may_end`: the thread is one of ours. */
 static void work(struct loop *loop, bool may_end)
 {
-	unsigned turns = 0; // since this thread polled
+	struct stretch stretch = { 0 };
 
 	while (!loop->stopping) {
 		bool is_ready = !list_empty(&loop->ready);
-		if (!loop->polling && (!is_ready || turns >= TURNS_PER_POLL)) {
+		if (!loop->polling && (!is_ready || is_long(&stretch))) {
 			loop_poll(loop);
-			turns = 0;
+			stretch = (struct stretch){ 0 };
 		} else if (is_ready) {
 			loop_take_turn(loop);
-			turns++;
+			stretch.turns++;
 		} else if (!park(loop, may_end)) {
 			return;
 		}
