@@ -21,6 +21,8 @@
  * flag, so that nothing can come after it; its handler runs when also the last sleeper's piece has
  * ended, and sleepers are woken for it (kIOReturnAborted).
  *
+ * What DispatchAsync_f posts is a closure, of which spare ones are kept (closure.c).
+ *
  * A queue that was posted to keeps itself alive until it is idle (`kept`); one that is held by a
  * sync is kept by the caller.
  */
@@ -35,6 +37,7 @@
 
 #include <base/clock.h>
 #include <base/reason.h>
+#include <runtime/closure.h>
 
 #define HELD      ((uintptr_t)1)
 #define CANCELLED ((uintptr_t)2)
@@ -264,7 +267,18 @@ static void run_cancel_handler(IODispatchQueue *queue)
 	free(cancellation);
 }
 
-/* A turn: the calling worker holds the queue and runs a batch. */
+static void run_closure(struct queue_item *item)
+{
+	struct closure *closure = container_of(item, struct closure, item);
+	IODispatchFunction function = closure->function;
+	void *context = closure->context;
+
+	closure_free(closure);
+	function(context);
+}
+
+/* A turn: the calling worker holds the queue and runs a batch; closures, the most frequent, with no
+ * detour by their item. */
 static void drain(struct turn *turn)
 {
 	struct IODispatchQueue_IVars *q = container_of(turn, struct IODispatchQueue_IVars, turn);
@@ -273,7 +287,9 @@ static void drain(struct turn *turn)
 
 	for (int n = 0; n < BATCH && !q->yields; n++) {
 		struct queue_item *item = cancel_is_due(q) ? NULL : pop(q);
-		if (item != NULL && item->run == grant) {
+		if (item != NULL && item->run == run_closure) {
+			run_closure(item);
+		} else if (item != NULL && item->run == grant) {
 			leave(outer);
 			grant(item);
 			return;
@@ -575,32 +591,20 @@ static kern_return_t nothing_to_call(void)
 	return refuse(kIOReturnBadArgument, "a queue and a function are needed");
 }
 
-struct async {
-	struct queue_item item;
-	IODispatchFunction function;
-	void *context;
-};
-
-static void run_async(struct queue_item *item)
-{
-	struct async async = *container_of(item, struct async, item);
-
-	free(container_of(item, struct async, item));
-	async.function(async.context);
-}
-
 kern_return_t IODispatchQueue_DispatchAsync_f(IODispatchQueue *self, void *context,
 					      IODispatchFunction function)
 {
 	if (self == NULL || function == NULL)
 		return nothing_to_call();
-	struct async *async = malloc(sizeof(*async));
-	if (async == NULL)
+	struct closure *closure = closure_new();
+	if (closure == NULL)
 		return kIOReturnNoMemory;
-	*async = (struct async){ .item.run = run_async, .function = function, .context = context };
-	if (queue_post(self, &async->item))
+	closure->item.run = run_closure;
+	closure->function = function;
+	closure->context = context;
+	if (queue_post(self, &closure->item))
 		return kIOReturnSuccess;
-	free(async);
+	closure_free(closure);
 	return queue_refusal(self, -ECANCELED);
 }
 

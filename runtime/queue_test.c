@@ -677,6 +677,65 @@ START_TEST(a_busy_queue_lets_events_in)
 }
 END_TEST
 
+/* --- closures --- */
+
+enum { POSTERS = 3, CLOSURES = 4000 };
+
+struct posters {
+	IODispatchQueue *queue;
+	unsigned n_run; // the queue's
+	uintptr_t sum;  // the queue's
+};
+
+struct post {
+	struct posters *posters;
+	uintptr_t value;
+};
+
+static void add_value(void *context)
+{
+	struct post *post = context;
+	struct posters *posters = post->posters;
+
+	posters->sum += post->value;
+	free(post);
+	if (++posters->n_run == POSTERS * CLOSURES)
+		worker_stop();
+}
+
+static void *post_closures(void *context)
+{
+	struct posters *posters = context;
+
+	for (uintptr_t i = 1; i <= CLOSURES; i++) {
+		struct post *post = malloc(sizeof(*post));
+		*post = (struct post){ posters, i };
+		ck_assert_int_eq(IODispatchQueue_DispatchAsync_f(posters->queue, post, add_value),
+				 kIOReturnSuccess);
+	}
+	return NULL;
+}
+
+/* Many more than are kept, across threads, and again when those threads are gone: each runs once,
+ * with what it was posted with. */
+START_TEST(closures_that_are_used_again_run_once_each)
+{
+	for (int round = 0; round < 3; round++) {
+		struct posters posters = { .queue = new_queue("closures") };
+		pthread_t threads[POSTERS];
+
+		for (int i = 0; i < POSTERS; i++)
+			threads[i] = start_thread(post_closures, &posters);
+		ck_assert_int_eq(worker_run(), 0);
+		for (int i = 0; i < POSTERS; i++)
+			pthread_join(threads[i], NULL);
+		ck_assert_uint_eq(posters.n_run, POSTERS * CLOSURES);
+		ck_assert_uint_eq(posters.sum, POSTERS * (CLOSURES * (CLOSURES + 1UL) / 2));
+		OSObjectRelease(posters.queue);
+	}
+}
+END_TEST
+
 static void release_queue(void *context)
 {
 	OSObjectRelease(context);
@@ -724,4 +783,5 @@ POOL_TESTS("runtime-queue", posts_keep_their_order, sync_on_an_idle_queue_runs_a
 	   more_waiters_than_threads_are_told, sleep_gives_the_queue_up, sleep_ends_with_its_time,
 	   wakeup_races_with_the_time_limit, cancel_comes_after_all_that_was_accepted,
 	   cancel_wakes_sleepers_and_waits_for_them, a_busy_queue_lets_others_have_their_turn,
-	   a_busy_queue_lets_events_in, work_keeps_its_queue, bad_arguments_are_refused)
+	   a_busy_queue_lets_events_in, closures_that_are_used_again_run_once_each,
+	   work_keeps_its_queue, bad_arguments_are_refused)
