@@ -272,7 +272,8 @@ static int keep_doorbell(struct connection *c, uint64_t worker, int doorbell_fd)
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
 	c->doorbell_fds[worker] = steal_fd(&fd);
-	ring_client_set_doorbell(c->ring, (uint32_t)worker, c->doorbell_fds[worker]);
+	ring_client_set_doorbell(c->ring, (uint32_t)worker, c->doorbell_fds[worker],
+				 ring_client_generation(c->ring));
 	return 0;
 }
 

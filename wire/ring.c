@@ -13,7 +13,7 @@
  * The state of a slot:
  *
  *	UNUSED, ANSWERED, ABORTED ─ caller ─► POSTED ─ caller goes to sleep ─► AWAITED
- *	POSTED, AWAITED ─ dext ─► ANSWERED
+ *	POSTED, AWAITED ─ dext ─► ANSWERED, STALE
  *	POSTED, AWAITED ─ whoever closes the ring ─► ABORTED
  *
  * All but the first are compare-and-swap, so an answer and an abort never both win. A slot whose
@@ -40,16 +40,31 @@
  * ring is looked at. A further worker's doorbell is announced after it is watched.
  *
  * Calls of one thread. ring_client_submit publishes and rings nobody; whoever flushes, calls or
- *waits later does, and by the first pair above the dext then sees all that was published before.
- *Many may sleep over one word: who waits for the first calls of a group sleeps over the last one's,
- *so that the dext is not interrupted by those it wakes, on one CPU, before it has answered them
- *all. Which call is in that slot by then only costs time, and that is bounded. Hence a waker wakes
- *everybody.
+ * waits later does, and by the first pair above the dext then sees all that was published
+ * before. Many may sleep over one word: who waits for the first calls of a group sleeps over the
+ * last one's, so that the dext is not interrupted by those it wakes, on one CPU, before it has
+ * answered them all. Which call is in that slot by then only costs time, and that is bounded.
+ * Hence a waker wakes everybody.
  *
  * Entries may be published out of order. The dext then finds the next one missing and sleeps again;
  * the missing one's publisher finds the flag set and rings. A caller sleeps on the state word
  * itself: it goes from POSTED to AWAITED before, so whoever ends the call sees that there is
  * someone to wake, and the kernel compares the word once more.
+ *
+ * A further dext. dextd raises the generation when the one before is dead, and then gives the
+ * ring to the next, so dexts never serve it side by side. It goes on from `taken`, the count of
+ * the calls that were taken. A slot that is posted with a ticket up to there was in the dead
+ * one's hands: nobody else knows of it any more. (The ticket is stored before the state, so a
+ * slot that is posted anew at that moment shows its new one.) It is replayed if its note names
+ * the ticket, which the dead one stored there before the method ran, and took back before it
+ * wrote the first word of the answer over the request. As process and memory are one machine,
+ * what a dead process stored is there: only the compiler must keep the order. An answer whose
+ * caller was not woken any more, and an event whose place was taken but which was not published,
+ * are found in the same way.
+ *
+ * A doorbell of a dead dext is rung in vain. So a caller chooses one after it has cleared
+ * server_sleeps: if the successor had set that, its generation is seen too, and if not, it has
+ * yet to look at the ring. The first doorbell is dextd's, and all generations hear it.
  *
  * The end. Whoever closes the ring claims a notice, writes status and reason there, and only then
  * names it in `closed`: one who is killed in between has closed nothing, and disturbs no other.
@@ -71,10 +86,17 @@
 #include <wire/futex.h>
 #include <wire/ring_layout.h>
 
+/* Whole lines. */
+static size_t notes_size(uint32_t n_slots)
+{
+	return (n_slots * sizeof(struct ring_note) + 63) / 64 * 64;
+}
+
 static size_t ring_size(uint32_t n_slots, uint32_t n_events)
 {
 	size_t per_slot = sizeof(struct ring_entry) + sizeof(struct ring_slot) + RING_BLOCK;
-	return RING_HEADER_SIZE + n_slots * per_slot + n_events * sizeof(struct ring_event_slot);
+	return RING_HEADER_SIZE + notes_size(n_slots) + n_slots * per_slot +
+	       n_events * sizeof(struct ring_event_slot);
 }
 
 int ring_create(int *memory_fd)
@@ -133,6 +155,8 @@ static int read_geometry(struct ring_view *view)
 static void lay_out(struct ring_view *view)
 {
 	uint8_t *at = (uint8_t *)view->header + RING_HEADER_SIZE;
+	view->notes = (struct ring_note *)(void *)at;
+	at += notes_size(view->n_slots);
 	view->entries = (struct ring_entry *)(void *)at;
 	at += view->n_slots * sizeof(struct ring_entry);
 	view->slots = (struct ring_slot *)(void *)at;
@@ -226,6 +250,7 @@ bool ring_view_closed(const struct ring_view *view, struct ring_reply *reply)
 	reply->status = kIOReturnAborted;
 	reply->n_scalars = 0;
 	reply->structure_size = 0;
+	reply->generation = load(&view->header->generation);
 	reply->reason[0] = '\0';
 	if (closed > RING_NOTICES)
 		return true;
@@ -285,6 +310,17 @@ int ring_abort(int memory_fd, IOReturn status, const char *reason)
 	if (ret < 0)
 		return ret;
 	ring_view_abort(&view, status, reason);
+	ring_view_deinit(&view);
+	return 0;
+}
+
+int ring_raise_generation(int memory_fd, uint32_t generation)
+{
+	struct ring_view view;
+	int ret = view_init_known(&view, memory_fd);
+	if (ret < 0)
+		return ret;
+	atomic_store(&view.header->generation, generation);
 	ring_view_deinit(&view);
 	return 0;
 }

@@ -11,6 +11,10 @@
  * submission queue of slot numbers, one entry per slot, which therefore never overflows. Events
  * have a ring of their own.
  *
+ * A ring outlives the dext that serves it. dextd raises its generation for each further dext, which
+ * goes on where its predecessor was: a call that nobody had taken is served; one that was taken is
+ * replayed if the method had been noted as replayable, and else ends with kIOReturnAborted.
+ *
  * Neither side trusts the other. Geometry is fixed at creation, checked once, and kept privately;
  * each side keeps its own indices; a slot, an event and an arena block are copied once and looked
  * at only in the copy. A corrupt ring is -EBADMSG: it ends that connection and nothing else.
@@ -26,7 +30,7 @@
 #include <wire/waiting.h>
 
 #define RING_MAGIC     0x47525844U // "DXRG"
-#define RING_MAJOR     1U
+#define RING_MAJOR     2U
 #define RING_MINOR     0U
 #define RING_SLOT_SIZE 256U
 #define RING_PAYLOAD   192U  // of a slot or an event: scalars, then the structure if it fits
@@ -36,6 +40,7 @@
 #define RING_EVENTS    64U
 #define RING_DOORBELLS 4U // one per worker of the dext; the first comes with the ring
 #define RING_BUFFERS   8U // of a connection
+#define RING_DEATHS    3U // of dexts, with a replayable call in their hands, until it is aborted
 
 #define RING_STRUCTURE_MAX (256U << 20)
 #define RING_BUFFER_MAX    (2U * RING_STRUCTURE_MAX) // one for input and output
@@ -68,6 +73,7 @@ struct ring_reply {
 	IOReturn status;
 	uint32_t n_scalars;
 	uint32_t structure_size; // in the buffer, if the caller's room is larger than a block
+	uint32_t generation;     // of the ring, when it was answered; set by the ring
 	uint64_t scalars[RING_SCALARS];
 	uint8_t structure[RING_BLOCK];
 	char reason[RING_PAYLOAD]; // NUL-terminated; empty on success
@@ -114,11 +120,16 @@ int ring_create(int *memory_fd);
 /* End every call in flight with `status` and `reason`, refuse new ones, wake all who wait.
  * -EBADMSG: this is no memory that ring_create made. */
 int ring_abort(int memory_fd, IOReturn status, const char *reason);
+/* Before a further dext is given the ring: its number, one more than the last; the first has 1. */
+int ring_raise_generation(int memory_fd, uint32_t generation);
 
 /* --- the dext's side: one thread at a time, but for ring_server_reply, which any may call --- */
 struct ring_server;
-int ring_server_open(struct ring_server **out, int memory_fd); // fd borrowed till then; -EBADMSG
-struct ring_server *ring_server_close(struct ring_server *s);  // returns NULL
+/* fd borrowed till then; -EBADMSG. What a dead predecessor had taken and not answered is aborted
+ * here, or comes again by ring_server_next, before all else. */
+int ring_server_open(struct ring_server **out, int memory_fd);
+uint32_t ring_server_generation(const struct ring_server *s); // as it was at the open
+struct ring_server *ring_server_close(struct ring_server *s); // returns NULL
 /* ring_abort, of a ring at hand. Any thread. */
 void ring_server_abort(struct ring_server *s, IOReturn status, const char *reason);
 /* 1: `request` is the next call. 0: none waits. -EBADMSG. */
@@ -137,6 +148,11 @@ void ring_server_announce_doorbell(struct ring_server *s, uint32_t worker);
 /* The worker that the last call's caller would ring. */
 uint32_t ring_server_caller_worker(const struct ring_server *s);
 int ring_server_reply(struct ring_server *s, uint32_t slot, const struct ring_reply *reply);
+/* The call may be executed again by a successor, if this process dies before it replies. */
+void ring_server_note_replayable(struct ring_server *s, const struct ring_request *request);
+/* Instead of a reply: the call was not executed, for it relies on what only a predecessor was given
+ * on its socket. */
+int ring_server_refuse_stale(struct ring_server *s, uint32_t slot);
 /* Events that ring_server_event would still take. */
 uint32_t ring_server_event_room(struct ring_server *s);
 /* 0 or 1 (the application sleeps: send RING_SOCKET_WAKE); -ENOSPC: it does not read. Locked inside.
@@ -150,15 +166,19 @@ struct ring_client *ring_client_close(struct ring_client *c);
 /* While a call waits, run `look` twice a second: it may find that the peer is gone, and ring_abort.
  */
 void ring_client_set_look(struct ring_client *c, void (*look)(void *context), void *context);
-/* The doorbell of a further worker, borrowed, non-blocking. `look` is run to fetch one. */
-void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd);
+/* The doorbell of a further worker of the dext of that generation, borrowed, non-blocking. `look`
+ * is run to fetch one. */
+void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd,
+			      uint32_t generation);
+uint32_t ring_client_generation(const struct ring_client *c); // as it is now
 /* How both sides wait for each other from now on. */
 void ring_client_set_waiting(struct ring_client *c, enum waiting_policy policy);
 /* Submit and wait for the reply, at most timeout_ms; request->sequence is set. 0: `reply` is valid:
  * the dext's, or, when the ring was aborted meanwhile, the abort's status and reason. -ETIMEDOUT:
  * the slot stays the call's until its reply comes. -ECONNRESET: the connection had ended before,
- * `reply` says why. -EAGAIN: all slots were owned for all that time. -EBADMSG. -EINVAL: the request
- * is over a limit. */
+ * `reply` says why. -EAGAIN: all slots were owned for all that time. -ESTALE: it was not executed;
+ * share anew with the dext of reply->generation what the call relies on, and call again. -EBADMSG.
+ * -EINVAL: the request is over a limit. */
 int ring_client_call(struct ring_client *c, struct ring_request *request, struct ring_reply *reply,
 		     uint32_t timeout_ms);
 

@@ -32,8 +32,9 @@ enum { SLOT_WORDS = RING_COUNT_MAX / 64 };
 
 struct ring_client {
 	struct ring_view view;
-	_Atomic int doorbells[RING_DOORBELLS]; // borrowed; by worker; -1: not had
-	void (*look)(void *context);           // may be NULL
+	_Atomic int doorbells[RING_DOORBELLS];                 // borrowed; by worker; -1: not had
+	_Atomic uint32_t doorbell_generations[RING_DOORBELLS]; // whose they are, but for the first
+	void (*look)(void *context);                           // may be NULL
 	void *look_context;
 
 	_Atomic uint64_t tail;                // the next submission
@@ -219,9 +220,22 @@ static void write_request(struct ring_client *c, uint32_t index, const struct ri
 			   request->structure, request->structure_size);
 }
 
-void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd)
+void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd,
+			      uint32_t generation)
 {
 	atomic_store(&c->doorbells[worker], doorbell_fd);
+	atomic_store(&c->doorbell_generations[worker], generation);
+}
+
+uint32_t ring_client_generation(const struct ring_client *c)
+{
+	return atomic_load(&c->view.header->generation);
+}
+
+static bool has_doorbell(struct ring_client *c, uint32_t worker)
+{
+	return atomic_load(&c->doorbell_generations[worker]) == ring_client_generation(c) &&
+	       atomic_load(&c->doorbells[worker]) >= 0;
 }
 
 /* The doorbell of this CPU's worker; the first one's as long as there is no such. */
@@ -233,10 +247,9 @@ static int choose_doorbell(struct ring_client *c)
 		return atomic_load(&c->doorbells[0]);
 	uint32_t worker = (here - 1) % workers;
 	bool was_sent = (load(&c->view.header->doorbells) >> worker & 1) != 0;
-	if (was_sent && atomic_load(&c->doorbells[worker]) < 0 && c->look != NULL)
+	if (worker != 0 && was_sent && !has_doorbell(c, worker) && c->look != NULL)
 		c->look(c->look_context);
-	int fd = atomic_load(&c->doorbells[worker]);
-	return fd >= 0 ? fd : atomic_load(&c->doorbells[0]);
+	return atomic_load(&c->doorbells[has_doorbell(c, worker) ? worker : 0]);
 }
 
 /* A full doorbell has been rung already. */
@@ -254,7 +267,7 @@ static void ring_doorbell(struct ring_client *c)
 	while (written < 0 && errno == EINTR);
 }
 
-/* Only the last store is ordered: the lines of slot and entry, which the dext had last, come over
+/* Only the last store waits: the lines of slot and entry, which the dext had last, come over
  * side by side. The ticket is taken before the first of them, for that orders too. */
 static void post(struct ring_client *c, uint32_t index, struct ring_request *request)
 {
@@ -265,7 +278,7 @@ static void post(struct ring_client *c, uint32_t index, struct ring_request *req
 	request->sequence = position + 1;
 	write_request(c, index, request);
 	atomic_store_explicit(&slot->ticket, position + 1, memory_order_relaxed);
-	store(&slot->state, RING_POSTED);
+	atomic_store_explicit(&slot->state, RING_POSTED, memory_order_release);
 	store(&entry->slot, index);
 	atomic_store(&entry->ticket, position + 1);
 }
@@ -325,6 +338,7 @@ static int read_reply(const struct ring_client *c, const struct ring_call *call,
 {
 	const struct ring_slot *slot = &c->view.slots[call->slot];
 	reply->status = (IOReturn)load(&slot->status);
+	reply->generation = load(&slot->generation);
 	reply->n_scalars = 0;
 	reply->structure_size = 0;
 	reply->reason[0] = '\0';
@@ -357,6 +371,10 @@ static int finish_call(struct ring_client *c, const struct ring_call *call,
 		break;
 	case RING_ABORTED:
 		ret = ring_view_closed(&c->view, reply) ? 0 : -EBADMSG;
+		break;
+	case RING_STALE:
+		reply->generation = load(&c->view.slots[call->slot].generation);
+		ret = -ESTALE;
 		break;
 	case RING_POSTED:
 	case RING_AWAITED:

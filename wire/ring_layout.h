@@ -5,7 +5,7 @@
  * What lies where in a ring's shared memory, and the view of it that each side keeps. Private to
  * wire/ring*.c; the protocol and the argument for it are at the head of ring.c.
  *
- *	header | submission entries | slots | events | arena blocks
+ *	header | notes | submission entries | slots | events | arena blocks
  *
  * Every shared word is atomic: the peer may write any of it at any moment, so a word is loaded
  * once, into a copy, and only the copy is looked at.
@@ -33,7 +33,7 @@ struct ring_notice {
 struct ring_header {
 	_Atomic uint32_t magic, major, minor;
 	_Atomic uint32_t slot_size, block_size, n_slots, n_events;
-	_Atomic uint32_t generation; // raised for every dext that serves the ring
+	_Atomic uint32_t generation; // raised by dextd for every dext that serves the ring
 
 	/* Line: written once, at the end. */
 	_Alignas(64) _Atomic uint32_t closed; // 0: open; else 1 + the notice that says why
@@ -57,6 +57,14 @@ struct ring_header {
 	_Alignas(64) struct ring_notice notices[RING_NOTICES];
 };
 
+/* Of a slot: what a successor of the dext is to know. Only dexts look at it, so that its line stays
+ * where the dext runs. */
+struct ring_note {
+	_Atomic uint64_t replayable; // the ticket of a call that may be executed again; 0: none
+	_Atomic uint32_t deaths;     // of dexts that had that call in their hands
+	uint32_t reserved;
+};
+
 struct ring_entry {
 	_Atomic uint64_t ticket; // its position + 1 once published; then the slot is valid
 	_Atomic uint32_t slot;
@@ -69,6 +77,7 @@ enum ring_state { // of a slot; the caller's futex
 	RING_AWAITED = 2, // posted, and its caller sleeps
 	RING_ANSWERED = 3,
 	RING_ABORTED = 4, // ended by ring_abort: the header's notice says why
+	RING_STALE = 5,   // not executed: it relied on what another generation was given
 };
 
 struct ring_slot {
@@ -80,7 +89,7 @@ struct ring_slot {
 	_Atomic uint32_t n_scalars, n_scalars_out;
 	_Atomic uint32_t structure_size, structure_out_max;
 	_Atomic uint32_t status;
-	_Atomic uint32_t flags;      // of the method, as registered with dextd; none yet
+	_Atomic uint32_t generation; // of the ring, when the dext answered
 	_Atomic uint32_t caller_cpu; // where the caller posted it, as waiting_here
 	_Atomic uint32_t buffer;     // as in struct ring_request
 	_Atomic uint64_t payload[RING_PAYLOAD / 8];
@@ -97,6 +106,7 @@ struct ring_event_slot {
 
 _Static_assert(sizeof(struct ring_header) <= RING_HEADER_SIZE, "the header is one page");
 _Static_assert(sizeof(struct ring_notice) == 192, "a notice is three lines");
+_Static_assert(sizeof(struct ring_note) == 16, "a note");
 _Static_assert(sizeof(struct ring_entry) == 16, "a submission entry");
 _Static_assert(sizeof(struct ring_slot) == RING_SLOT_SIZE, "a slot");
 _Static_assert(sizeof(struct ring_event_slot) == RING_SLOT_SIZE, "an event");
@@ -104,6 +114,7 @@ _Static_assert(sizeof(struct ring_event_slot) == RING_SLOT_SIZE, "an event");
 /* One process's mapping: pointers and geometry are private and never read from memory again. */
 struct ring_view {
 	struct ring_header *header;
+	struct ring_note *notes; // of slots
 	struct ring_entry *entries;
 	struct ring_slot *slots;
 	struct ring_event_slot *events;

@@ -10,17 +10,22 @@
 #include <wire/futex.h>
 #include <wire/ring_layout.h>
 
-enum slot_use {
-	SLOT_IDLE,
-	SLOT_TAKEN,       // and not answered
-	SLOT_WITH_BUFFER, // the same, with room for output in a buffer
+enum slot_use { // bits
+	SLOT_IDLE = 0,
+	SLOT_TAKEN = 1,       // and not answered
+	SLOT_WITH_BUFFER = 2, // room for output is in a buffer
+	SLOT_AGAIN = 4,       // a predecessor had taken it before
+	SLOT_WAITS = 8,       // that, and ring_server_next has yet to hand it on
+	SLOT_NOTED = 16,      // as replayable
 };
 
 struct ring_server {
 	struct ring_view view;
 	uint64_t head;         // the next submission; of the thread that takes
 	_Atomic uint8_t *busy; // per slot: enum slot_use
-	uint32_t cpu;          // what the header's server_cpu was set to; of the thread that takes
+	uint32_t n_again;      // calls with SLOT_WAITS; of the thread that takes
+	uint32_t generation;
+	uint32_t cpu; // what the header's server_cpu was set to; of the thread that takes
 	_Atomic uint32_t caller_cpu; // of the last call
 	struct waiting waiting;      // of the thread that takes
 	uint32_t workers;
@@ -28,6 +33,8 @@ struct ring_server {
 	pthread_mutex_t event_lock;
 	uint64_t event_tail; // event_lock
 };
+
+static int go_on(struct ring_server *s);
 
 int ring_server_open(struct ring_server **out, int memory_fd)
 {
@@ -49,8 +56,14 @@ int ring_server_open(struct ring_server **out, int memory_fd)
 	waiting_init(&s->waiting, WAITING_SERVER);
 	s->head = atomic_load(&s->view.header->taken);
 	s->event_tail = atomic_load(&s->view.header->event_tail);
-	*out = s;
-	return 0;
+	s->generation = atomic_load(&s->view.header->generation);
+	if (s->generation > 1)
+		ret = go_on(s);
+	if (ret < 0)
+		ring_server_close(s);
+	else
+		*out = s;
+	return ret;
 }
 
 struct ring_server *ring_server_close(struct ring_server *s)
@@ -62,6 +75,11 @@ struct ring_server *ring_server_close(struct ring_server *s)
 	free(s->busy);
 	free(s);
 	return NULL;
+}
+
+uint32_t ring_server_generation(const struct ring_server *s)
+{
+	return s->generation;
 }
 
 void ring_server_abort(struct ring_server *s, IOReturn status, const char *reason)
@@ -82,7 +100,8 @@ static uint32_t load(const _Atomic uint32_t *word)
 }
 
 /* Copy the request. -EBADMSG: a number in it is over its limit. */
-static int copy_request(const struct ring_server *s, uint32_t index, struct ring_request *request)
+static int copy_request(const struct ring_server *s, uint32_t index, uint64_t ticket,
+			struct ring_request *request)
 {
 	const struct ring_slot *slot = &s->view.slots[index];
 	request->slot = index;
@@ -96,7 +115,7 @@ static int copy_request(const struct ring_server *s, uint32_t index, struct ring
 	request->structure_out_max = load(&slot->structure_out_max);
 	request->buffer = load(&slot->buffer);
 
-	if (request->sequence != s->head + 1)
+	if (request->sequence != ticket)
 		return -EBADMSG;
 	if (request->kind < RING_CALL || request->kind > RING_SHARE)
 		return -EBADMSG;
@@ -141,8 +160,52 @@ static void note_cpus(struct ring_server *s, uint32_t index)
 	atomic_store_explicit(&s->view.header->server_cpu, cpu, memory_order_relaxed);
 }
 
+static void set_use(struct ring_server *s, uint32_t index, uint32_t use)
+{
+	atomic_store_explicit(&s->busy[index], (uint8_t)use, memory_order_relaxed);
+}
+
+static uint32_t get_use(const struct ring_server *s, uint32_t index)
+{
+	return atomic_load_explicit(&s->busy[index], memory_order_relaxed);
+}
+
+static uint32_t first_use(const struct ring_request *request)
+{
+	return SLOT_TAKEN | (request->structure_out_max > RING_BLOCK ? SLOT_WITH_BUFFER : 0U);
+}
+
+static uint64_t noted_ticket(const struct ring_server *s, uint32_t index)
+{
+	return atomic_load_explicit(&s->view.notes[index].replayable, memory_order_relaxed);
+}
+
+/* The oldest call that waits to be replayed: there is one. */
+static uint32_t find_again(const struct ring_server *s)
+{
+	uint32_t oldest = s->view.n_slots;
+	for (uint32_t i = 0; i < s->view.n_slots; i++)
+		if ((get_use(s, i) & SLOT_WAITS) != 0 &&
+		    (oldest == s->view.n_slots || noted_ticket(s, i) < noted_ticket(s, oldest)))
+			oldest = i;
+	return oldest;
+}
+
+static int next_again(struct ring_server *s, struct ring_request *request)
+{
+	uint32_t index = find_again(s);
+	s->n_again--;
+	int ret = copy_request(s, index, noted_ticket(s, index), request);
+	if (ret < 0)
+		return ret;
+	set_use(s, index, first_use(request) | SLOT_AGAIN);
+	return 1;
+}
+
 int ring_server_next(struct ring_server *s, struct ring_request *request)
 {
+	if (s->n_again > 0)
+		return next_again(s, request);
 	const struct ring_entry *entry = next_entry(s);
 	uint64_t ticket = atomic_load_explicit(&entry->ticket, memory_order_acquire);
 	if (ticket == ring_stale(s->head, s->view.n_slots))
@@ -150,12 +213,11 @@ int ring_server_next(struct ring_server *s, struct ring_request *request)
 	uint32_t index = load(&entry->slot);
 	if (ticket != s->head + 1 || !may_serve(s, index))
 		return is_closed(s) ? 0 : -EBADMSG;
-	int ret = copy_request(s, index, request);
+	int ret = copy_request(s, index, s->head + 1, request);
 	if (ret < 0)
 		return ret;
 	note_cpus(s, index);
-	uint8_t use = request->structure_out_max > RING_BLOCK ? SLOT_WITH_BUFFER : SLOT_TAKEN;
-	atomic_store_explicit(&s->busy[index], use, memory_order_relaxed);
+	set_use(s, index, first_use(request));
 	s->head++;
 	atomic_store_explicit(&s->view.header->taken, s->head, memory_order_relaxed);
 	return 1;
@@ -206,11 +268,11 @@ uint32_t ring_server_caller_worker(const struct ring_server *s)
 }
 
 static void write_values(struct ring_server *s, uint32_t index, const struct ring_reply *reply,
-			 enum slot_use use)
+			 uint32_t use)
 {
 	struct ring_slot *slot = &s->view.slots[index];
 	ring_store(slot->payload, reply->scalars, reply->n_scalars * 8);
-	if (use == SLOT_TAKEN)
+	if ((use & SLOT_WITH_BUFFER) == 0)
 		ring_store(ring_structure(&s->view, index, reply->n_scalars, reply->structure_size),
 			   reply->structure, reply->structure_size);
 	atomic_store_explicit(&slot->n_scalars, reply->n_scalars, memory_order_relaxed);
@@ -227,29 +289,73 @@ static void write_refusal(struct ring_slot *slot, const struct ring_reply *reply
 	atomic_store_explicit(&slot->structure_size, 0, memory_order_relaxed);
 }
 
-int ring_server_reply(struct ring_server *s, uint32_t index, const struct ring_reply *reply)
+/* For the compiler: what a process that is killed has stored, is there. */
+static void store_in_order(void)
 {
-	if (index >= s->view.n_slots)
-		return -EINVAL;
-	enum slot_use use = atomic_load_explicit(&s->busy[index], memory_order_relaxed);
-	uint32_t limit = use == SLOT_WITH_BUFFER ? RING_STRUCTURE_MAX : RING_BLOCK;
-	if (use == SLOT_IDLE || reply->n_scalars > RING_SCALARS || reply->structure_size > limit)
-		return -EINVAL;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+void ring_server_note_replayable(struct ring_server *s, const struct ring_request *request)
+{
+	struct ring_note *note = &s->view.notes[request->slot];
+	uint32_t use = get_use(s, request->slot);
+	if ((use & SLOT_AGAIN) == 0)
+		atomic_store_explicit(&note->deaths, 0, memory_order_relaxed);
+	store_in_order();
+	atomic_store_explicit(&note->replayable, request->sequence, memory_order_relaxed);
+	set_use(s, request->slot, use | SLOT_NOTED);
+}
+
+/* Before the answer is written over the request. */
+static void forget_note(struct ring_server *s, uint32_t index, uint32_t use)
+{
+	if ((use & (SLOT_NOTED | SLOT_AGAIN)) == 0)
+		return;
+	atomic_store_explicit(&s->view.notes[index].replayable, 0, memory_order_relaxed);
+	store_in_order();
+}
+
+/* -EBADMSG: nobody was waiting for that. */
+static int end_call(struct ring_server *s, uint32_t index, enum ring_state end)
+{
 	struct ring_slot *slot = &s->view.slots[index];
-	if (reply->status == kIOReturnSuccess)
-		write_values(s, index, reply, use);
-	else
-		write_refusal(slot, reply);
-	atomic_store_explicit(&slot->status, (uint32_t)reply->status, memory_order_relaxed);
+	atomic_store_explicit(&slot->generation, s->generation, memory_order_relaxed);
 
 	/* First, for once answered the slot may be posted again at once. */
-	atomic_store_explicit(&s->busy[index], SLOT_IDLE, memory_order_relaxed);
-	uint32_t was = ring_slot_end(slot, RING_ANSWERED);
+	set_use(s, index, SLOT_IDLE);
+	uint32_t was = ring_slot_end(slot, end);
 	if (was == RING_AWAITED)
 		futex_wake(&slot->state, INT_MAX, FUTEX_SHARED);
 	else if (was != RING_POSTED && !is_closed(s))
 		return -EBADMSG;
 	return 0;
+}
+
+int ring_server_refuse_stale(struct ring_server *s, uint32_t index)
+{
+	uint32_t use = index < s->view.n_slots ? get_use(s, index) : SLOT_IDLE;
+	if (use == SLOT_IDLE)
+		return -EINVAL;
+	forget_note(s, index, use);
+	return end_call(s, index, RING_STALE);
+}
+
+int ring_server_reply(struct ring_server *s, uint32_t index, const struct ring_reply *reply)
+{
+	if (index >= s->view.n_slots)
+		return -EINVAL;
+	uint32_t use = get_use(s, index);
+	uint32_t limit = (use & SLOT_WITH_BUFFER) != 0 ? RING_STRUCTURE_MAX : RING_BLOCK;
+	if (use == SLOT_IDLE || reply->n_scalars > RING_SCALARS || reply->structure_size > limit)
+		return -EINVAL;
+	struct ring_slot *slot = &s->view.slots[index];
+	forget_note(s, index, use);
+	if (reply->status == kIOReturnSuccess)
+		write_values(s, index, reply, use);
+	else
+		write_refusal(slot, reply);
+	atomic_store_explicit(&slot->status, (uint32_t)reply->status, memory_order_relaxed);
+	return end_call(s, index, RING_ANSWERED);
 }
 
 /* --- events --- */
@@ -305,4 +411,64 @@ uint32_t ring_server_event_room(struct ring_server *s)
 		room = 0;
 	pthread_mutex_unlock(&s->event_lock);
 	return room;
+}
+
+/* --- where a predecessor was --- */
+
+/* One event may have its place, and not be published. */
+static int go_on_with_events(struct ring_server *s)
+{
+	uint64_t tail = s->event_tail;
+	uint32_t room;
+	if (tail > 0 &&
+	    atomic_load(&s->view.events[(tail - 1) & (s->view.n_events - 1)].sequence) != tail)
+		s->event_tail--;
+	return event_room(s, &room);
+}
+
+static void abort_call(struct ring_server *s, uint32_t index, uint32_t deaths)
+{
+	struct ring_slot *slot = &s->view.slots[index];
+	static const struct ring_reply once = {
+		.reason = "the driver died while it executed this call",
+	};
+	static const struct ring_reply often = {
+		.reason = "the driver died each time that it executed this call",
+	};
+	write_refusal(slot, deaths < RING_DEATHS ? &once : &often);
+	atomic_store_explicit(&slot->status, (uint32_t)kIOReturnAborted, memory_order_relaxed);
+	(void)end_call(s, index, RING_ANSWERED);
+}
+
+/* A call that was taken: now it is ours, to be settled once. */
+static void settle(struct ring_server *s, uint32_t index, uint64_t ticket)
+{
+	struct ring_note *note = &s->view.notes[index];
+	uint32_t deaths = 0;
+	if (noted_ticket(s, index) == ticket) {
+		deaths = load(&note->deaths) + 1;
+		atomic_store_explicit(&note->deaths, deaths, memory_order_relaxed);
+	}
+	if (deaths > 0 && deaths < RING_DEATHS) {
+		set_use(s, index, SLOT_TAKEN | SLOT_AGAIN | SLOT_WAITS);
+		s->n_again++;
+	} else if (load(&s->view.slots[index].kind) == RING_SHARE) {
+		(void)end_call(s, index, RING_STALE);
+	} else {
+		abort_call(s, index, deaths);
+	}
+}
+
+static int go_on(struct ring_server *s)
+{
+	for (uint32_t i = 0; i < s->view.n_slots; i++) {
+		struct ring_slot *slot = &s->view.slots[i];
+		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+		uint64_t ticket = atomic_load_explicit(&slot->ticket, memory_order_relaxed);
+		if (state != RING_POSTED && state != RING_AWAITED)
+			futex_wake(&slot->state, INT_MAX, FUTEX_SHARED); // its wake may be due
+		else if (ticket - 1 < s->head)                           // 0 is none
+			settle(s, i, ticket);
+	}
+	return go_on_with_events(s);
 }

@@ -34,6 +34,7 @@ static struct {
 	struct ring_view view; // the scribbler's
 	struct ring_server *server;
 	struct ring_client *client;
+	uint32_t generation;
 	bool in_call;
 	uint64_t now_ns;
 } fuzz;
@@ -70,6 +71,7 @@ static void scribble_part(void)
 	struct ring_header *header = fuzz.view.header;
 	struct ring_slot *slot = &fuzz.view.slots[index % RING_SLOTS];
 	struct ring_entry *entry = &fuzz.view.entries[index % RING_SLOTS];
+	struct ring_note *note = &fuzz.view.notes[index % RING_SLOTS];
 	struct ring_event_slot *event = &fuzz.view.events[index % RING_EVENTS];
 	_Atomic uint32_t *const small[] = {
 		&slot->state,
@@ -89,10 +91,12 @@ static void scribble_part(void)
 		&header->n_notices,
 		&header->server_sleeps,
 		&header->client_sleeps,
+		&header->generation,
+		&note->deaths,
 	};
 	_Atomic uint64_t *const large[] = {
 		&slot->ticket,       &entry->ticket, &event->sequence, &header->event_head,
-		&header->event_tail, &header->taken, &slot->async,
+		&header->event_tail, &header->taken, &slot->async,     &note->replayable,
 	};
 	enum {
 		N_SMALL = sizeof(small) / sizeof(small[0]),
@@ -130,9 +134,14 @@ static void serve(void)
 	if (ret != 1)
 		return;
 	check_request(&request);
+	if ((how & 4) != 0)
+		ring_server_note_replayable(fuzz.server, &request);
 	if ((how & 2) != 0)
 		scribble_part();
-	ret = ring_server_reply(fuzz.server, request.slot, &reply);
+	if ((how & 8) != 0)
+		return; // it dies with the call in its hands, at the next reopen
+	ret = (how & 16) != 0 ? ring_server_refuse_stale(fuzz.server, request.slot)
+			      : ring_server_reply(fuzz.server, request.slot, &reply);
 	assert(ret == 0 || ret == -EINVAL || ret == -EBADMSG);
 }
 
@@ -181,7 +190,7 @@ static void call(void)
 	int ret = ring_client_call(fuzz.client, &request, &reply, 1);
 	fuzz.in_call = false;
 	assert(ret == 0 || ret == -ETIMEDOUT || ret == -ECONNRESET || ret == -EAGAIN ||
-	       ret == -EBADMSG || ret == -EINVAL);
+	       ret == -EBADMSG || ret == -EINVAL || ret == -ESTALE);
 	if (ret != 0 && ret != -ECONNRESET)
 		return;
 	assert(memchr(reply.reason, '\0', sizeof(reply.reason)) != NULL);
@@ -212,7 +221,11 @@ static void reopen(void)
 {
 	struct ring_server *server;
 	struct ring_client *client;
-	int ret = ring_server_open(&server, fuzz.memory_fd);
+	int ret = 0;
+	if ((take() & 1) != 0)
+		ret = ring_raise_generation(fuzz.memory_fd, ++fuzz.generation);
+	assert(ret == 0);
+	ret = ring_server_open(&server, fuzz.memory_fd);
 	assert(ret == 0 || ret == -EBADMSG);
 	if (ret == 0) {
 		ring_server_close(fuzz.server);
@@ -231,6 +244,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static void (*const steps[])(void) = { act_as_peer, call, read_event, go_to_sleep, reopen };
 	fuzz.data = data;
 	fuzz.size = size;
+	fuzz.generation = 1;
 	clock_set_source(let_peer_act);
 	fuzz.doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fuzz.doorbell_fd < 0 || ring_create(&fuzz.memory_fd) < 0 ||
