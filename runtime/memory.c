@@ -450,6 +450,34 @@ kern_return_t memory_get_bytes(IOMemoryDescriptor *memory, void **address, uint6
 	return kIOReturnSuccess;
 }
 
+kern_return_t memory_get_span(IOMemoryDescriptor *memory, uint64_t offset, uint8_t **bytes,
+			      uint64_t *length)
+{
+	const struct IOMemoryDescriptor_IVars *iv = memory->ivars;
+	void *start = NULL;
+
+	for (unsigned i = 0; i < iv->n_parts; i++) {
+		memory = iv->parts[i];
+		if (offset < memory->ivars->capacity)
+			break;
+		offset -= memory->ivars->capacity;
+	}
+	kern_return_t ret = memory_get_bytes(memory, &start, length);
+	if (ret == kIOReturnSuccess && offset >= *length)
+		ret = refuse(kIOReturnBadArgument, "the memory ends before byte %llu",
+			     (unsigned long long)offset);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	*bytes = (uint8_t *)start + offset;
+	*length -= offset;
+	return kIOReturnSuccess;
+}
+
+bool memory_is_writable(IOMemoryDescriptor *memory)
+{
+	return is_writable(memory->ivars);
+}
+
 /* One that is not open has lost nothing. */
 static bool has_lost(struct IOMemoryDescriptor_IVars *iv)
 {

@@ -54,6 +54,12 @@ kern_return_t memory_share(IOMemoryDescriptor *memory, bool read_only);
  * what a USB backend reads and writes. They can be written whatever its direction is: the caller
  * holds to that. Fails with a reason: a concatenation whose parts cannot lie side by side, too. */
 kern_return_t memory_get_bytes(IOMemoryDescriptor *memory, void **address, uint64_t *length);
+/* The bytes from `offset` in this process, and how many follow in one piece: what memory_get_bytes
+ * cannot give of parts that do not lie side by side. */
+kern_return_t memory_get_span(IOMemoryDescriptor *memory, uint64_t offset, uint8_t **bytes,
+			      uint64_t *length);
+/* May this process write to it? Not to what another one gave to be read. */
+bool memory_is_writable(IOMemoryDescriptor *memory);
 /* Has the memory behind those bytes vanished? They are zeroes then, and what was read may be void.
  */
 bool memory_is_lost(IOMemoryDescriptor *memory);

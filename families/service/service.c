@@ -19,6 +19,7 @@
 #include <base/reason.h>
 #include <families/family.h>
 #include <families/service/host.h>
+#include <families/service/iommu.h>
 #include <families/service/service.h>
 #include <protocol/dextd.h>
 #include <runtime/queue.h>
@@ -45,6 +46,7 @@ void IMPL(IOService, free)
 	if (self->ivars != NULL) {
 		OSSafeReleaseNULL(self->ivars->properties);
 		OSSafeReleaseNULL(self->ivars->provider);
+		iommu_unref(self->ivars->iommu);
 		free(self->ivars);
 		self->ivars = NULL;
 	}

@@ -13,6 +13,7 @@
 #include <base/list.h>
 
 struct hosted;
+struct iommu;
 
 /* Before Start, or on the service's default queue after; `stopped` is a futex word. */
 struct IOService_IVars {
@@ -20,6 +21,7 @@ struct IOService_IVars {
 	OSDictionary *properties; // kept: a driver's personality, a provider's device
 	IOService *provider;      // kept from Start until the end of Stop
 	struct hosted *hosted;    // borrowed; NULL for a provider object
+	struct iommu *iommu;      // kept; of a provider that does DMA; NULL: none
 	_Atomic uint32_t stopped; // 1 once the base class's Stop was reached
 };
 
