@@ -50,6 +50,19 @@ static void print_count(OSDictionary *status, const char *key, const char *befor
 	printf("%s%" PRIu64 " %s", before, field_number(status, key), key);
 }
 
+/* What --allow-low-latency grants at this moment, to those who poll. */
+static void print_latency(OSDictionary *status)
+{
+	uint64_t awake = field_number(status, "awake"),
+		 real_time = field_number(status, "realTime");
+	uint64_t nice = field_number(status, "nice");
+	if (awake == 0 && real_time == 0 && nice == 0)
+		return;
+	printf("low latency: idle CPUs are kept awake for %" PRIu64 " connections; drivers at "
+	       "real-time priority: %" PRIu64 ", at nice -20: %" PRIu64 "\n",
+	       awake, real_time, nice);
+}
+
 static void print_status(OSDictionary *status)
 {
 	fputs("dextd ", stdout);
@@ -59,6 +72,7 @@ static void print_status(OSDictionary *status)
 	print_count(status, "connections", ", ");
 	print_count(status, "clients", " of ");
 	printf("\nreal devices: %s\n", field_boolean(status, "real") ? "yes" : "no");
+	print_latency(status);
 	print_states("virtual devices", field_array(status, "virtual"), "device", NULL);
 	print_layers(field_array(status, "layers"));
 	print_states("bundles", field_array(status, "bundles"), "identifier", "path");

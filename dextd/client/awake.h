@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Idle CPUs kept out of deep sleep, as long as a connection that polls asks for it and policy
- * grants it (--allow-low-latency): the kernel's PM QoS request, which lasts as long as its file is
- * open.
+ * What a connection that polls is granted where policy allows it (--allow-low-latency), as long as
+ * it lives: idle CPUs kept out of deep sleep by the kernel's PM QoS request, which lasts as long as
+ * its file is open, and a raised priority for its driver's threads (process/priority.h).
  */
 
 #include <stdbool.h>
@@ -12,6 +12,7 @@
 struct connection;
 struct daemon;
 
-/* Negative errno, with a reason: it is not granted, or the kernel has no such file. */
+/* Negative errno, with a reason, when one of the two is not to be had; the other is granted all the
+ * same. */
 int awake_hold(struct daemon *daemon, struct connection *connection);
 void awake_release(struct daemon *daemon, struct connection *connection); // also when not held

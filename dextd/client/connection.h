@@ -32,6 +32,7 @@ struct connection {
 	uint64_t id;           // the entry's
 	int memory_fd;         // owned
 	bool awake;            // idle CPUs are kept awake for it (awake.h)
+	bool urgent;           // and its driver wishes for a raised priority
 	/* While the dext is asked to open it: */
 	struct channel_call *call;
 	struct DextDirectory_Open_Msg *msg; // of the call

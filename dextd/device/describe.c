@@ -174,10 +174,19 @@ static uint64_t count_descriptors(void)
 	return n > 3 ? n - 3 : 0; // ".", "..", and the directory itself
 }
 
+static unsigned count_drivers(const struct daemon *daemon, enum priority priority)
+{
+	unsigned n = 0;
+	const struct dext *dext;
+	list_for_each(dext, &daemon->dexts, link)
+		n += dext->priority == priority ? 1 : 0;
+	return n;
+}
+
 OSDictionary *describe_daemon(struct daemon *daemon)
 {
 	unsigned left_off = 0;
-	CLEANUP(properties_releasep) OSDictionary *d = OSDictionary_withCapacity(13);
+	CLEANUP(properties_releasep) OSDictionary *d = OSDictionary_withCapacity(15);
 	if (d == NULL || !properties_set_string(d, "version", OPENDEXT_VERSION) ||
 	    !properties_set_consumed(d, "layers", layers(daemon)) ||
 	    !properties_set_consumed(d, "bundles", bundles(daemon, &left_off)) ||
@@ -187,6 +196,8 @@ OSDictionary *describe_daemon(struct daemon *daemon)
 	    !properties_set_number(d, "services", daemon->n_services) ||
 	    !properties_set_number(d, "connections", daemon->n_connections) ||
 	    !properties_set_number(d, "awake", daemon->n_awake) ||
+	    !properties_set_number(d, "realTime", count_drivers(daemon, PRIORITY_REAL_TIME)) ||
+	    !properties_set_number(d, "nice", count_drivers(daemon, PRIORITY_NICE)) ||
 	    !properties_set_number(d, "clients", daemon->n_clients) ||
 	    !properties_set_number(d, "processes", count_processes(daemon)) ||
 	    !properties_set_number(d, "entries", daemon->registry.n_entries) ||

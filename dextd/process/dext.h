@@ -16,6 +16,7 @@
 #include <base/reason.h>
 #include <dextd/conversation.h>
 #include <dextd/loop.h>
+#include <dextd/process/priority.h>
 
 #define DEXT_SERVICES_MAX 256U
 
@@ -35,7 +36,8 @@ struct dext {
 	struct loop_child child;
 	int report_fd;   // owned: launch_failure
 	uint32_t layers; // enum sandbox_layer
-	bool ending;     // asked to exit: takes no more services
+	enum priority priority;
+	bool ending; // asked to exit: takes no more services
 	bool killed;
 	unsigned n_requests; // under way: the heartbeat runs while there are any
 	bool ping_sent;

@@ -108,14 +108,17 @@ enum dext_latency {
 	DEXT_LATENCY_BALANCED = 0,
 	/* Look for up to a millisecond: for calls that come a thousand times a second and more.
 	 * Where dextd allows it (--allow-low-latency), idle CPUs are kept awake as long as the
-	 * connection lives. */
+	 * connection lives, and all the driver's threads run at a raised priority: the lowest
+	 * real-time one, or nice -20 where that is refused or the kernel sets it no bound. A driver
+	 * that does not sleep then takes up to 95 % of a CPU from everything ordinary; one that
+	 * does not answer dextd either is killed as ever. */
 	DEXT_LATENCY_BUSY_POLL = 1,
 	/* Always sleep. */
 	DEXT_LATENCY_POWER_SAVER = 2,
 };
 
 /* kIOReturnSuccess with a reason in dext_last_reason: both sides wait as asked, but idle CPUs are
- * not kept awake. */
+ * not kept awake, or the driver's priority is not raised. */
 kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency latency);
 
 /* Has the memory behind a mapping of IOConnectMapMemory64 vanished (its device or its file was

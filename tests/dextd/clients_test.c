@@ -426,6 +426,14 @@ START_TEST(keeps_awake_only_where_allowed)
 }
 END_TEST
 
+/* Whether the driver's priority may be raised depends on who runs this; tests/e2e/latency_test.c
+ * looks at that. */
+static void assert_held(kern_return_t ret)
+{
+	ck_assert_msg(ret == kIOReturnSuccess || ret == kIOReturnNotPermitted, "%s",
+		      IOReturnString(ret));
+}
+
 START_TEST(keeps_awake_while_a_connection_polls)
 {
 	char path[] = "/tmp/dext-awake.XXXXXX", option[64];
@@ -438,9 +446,9 @@ START_TEST(keeps_awake_while_a_connection_polls)
 	struct DextDirectory_Open_Msg one, two;
 	ck_assert_int_eq(open_service(&client, id, &one), kIOReturnSuccess);
 	ck_assert_int_eq(open_service(&client, id, &two), kIOReturnSuccess);
-	ck_assert_int_eq(keep_awake(one.connection, 1), kIOReturnSuccess);
-	ck_assert_int_eq(keep_awake(one.connection, 1), kIOReturnSuccess);
-	ck_assert_int_eq(keep_awake(two.connection, 1), kIOReturnSuccess);
+	assert_held(keep_awake(one.connection, 1));
+	assert_held(keep_awake(one.connection, 1));
+	assert_held(keep_awake(two.connection, 1));
 	ck_assert_uint_eq(status_number(&client, "awake"), 2);
 	int32_t latency_us = -1;
 	ck_assert_int_eq(pread(fd, &latency_us, sizeof(latency_us), 0), sizeof(latency_us));
