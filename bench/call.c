@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -93,6 +94,30 @@ static bool back_to_back(void *context, struct bench_round *round)
 			return false;
 	while (bench_next(round, &last));
 	return true;
+}
+
+/* Not everybody may raise a priority. */
+static bool may_poll(const struct caller *caller)
+{
+	io_connect_t connect = *(const io_connect_t *)caller->state;
+	bool may = dext_connect_set_latency(connect, DEXT_LATENCY_BUSY_POLL) == kIOReturnSuccess &&
+		   dext_last_reason()[0] == '\0';
+	if (!may)
+		fprintf(stderr, "call: opendext-polling-busy is left out: %s\n",
+			dext_last_reason());
+	dext_connect_set_latency(connect, DEXT_LATENCY_BALANCED);
+	return may;
+}
+
+/* Through a connection that polls, and whose driver's priority is raised for so long. */
+static bool polling(void *context, struct bench_round *round)
+{
+	struct caller *caller = context;
+	io_connect_t connect = *(const io_connect_t *)caller->state;
+	bool ok = dext_connect_set_latency(connect, DEXT_LATENCY_BUSY_POLL) == kIOReturnSuccess;
+	bench_round_begin(round);
+	ok = ok && back_to_back(context, round);
+	return dext_connect_set_latency(connect, DEXT_LATENCY_BALANCED) == kIOReturnSuccess && ok;
 }
 
 static void sleep_until(uint64_t ns)
@@ -298,6 +323,12 @@ static void add_ratios(struct bench *b)
 							 .pin_b = pin,
 							 .metric = BENCH_P99,
 							 .limit = 1 });
+		bench_add_ratio(b, (struct bench_ratio){ .a = "opendext-polling-busy",
+							 .b = "ring-busy",
+							 .pin_a = pin,
+							 .pin_b = pin,
+							 .metric = BENCH_P99,
+							 .limit = 1 });
 	}
 	bench_add_ratio(b, (struct bench_ratio){ .name = "opendext.p99/opendext-one.p99",
 						 .a = "opendext",
@@ -334,10 +365,12 @@ int main(int argc, char **argv)
 #endif
 	};
 	static const char *const drivers[] = { "echo", "unfiltered" };
+	/* Busy CPUs need not be kept awake, and those that were would stay so for the next cell. */
+	static const char *const options[] = { "--allow-low-latency=/dev/null", NULL };
 
 	bench_init(&bench, "call", argc, argv);
 	bench_make_busy();
-	rig_start(&rig, drivers, 2, NULL);
+	rig_start(&rig, drivers, 2, options);
 	atexit(stop_rig);
 	for (size_t i = 0; i < sizeof(callers) / sizeof(callers[0]); i++) {
 		if (!bench_wants(&bench, callers[i]->name))
@@ -349,6 +382,8 @@ int main(int argc, char **argv)
 	add_paced(&bench, &caller_ring);
 	add_paced(&bench, &caller_futex);
 	add_special(&bench, &caller_opendext, "opendext-busy", true, back_to_back);
+	if (bench_wants(&bench, caller_opendext.name) && may_poll(&caller_opendext))
+		add_special(&bench, &caller_opendext, "opendext-polling-busy", true, polling);
 	add_special(&bench, &caller_ring, "ring-busy", true, back_to_back);
 	add_special(&bench, &caller_opendext, "opendext-4", false, many_at_once);
 	add_special(&bench, &caller_opendext, "opendext-4-threads", false, many_threads);
