@@ -42,7 +42,9 @@ static inline void unit_compare_fds(void)
 			      unit_fds_before[fd] ? "was closed" : "was left open");
 }
 
-static inline int unit_run(const char *name, const TTest *const *tests, size_t n_tests)
+/* Each test `n_times`, with _i from 0 on: for what several classes promise. */
+static inline int unit_run_each(const char *name, const TTest *const *tests, size_t n_tests,
+				int n_times)
 {
 	Suite *suite = suite_create(name);
 	TCase *cases = tcase_create(name);
@@ -52,11 +54,16 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
 	tcase_set_timeout(cases, UNIT_TIME_LIMIT_S);
 	tcase_add_checked_fixture(cases, unit_note_fds, unit_compare_fds);
 	for (size_t i = 0; i < n_tests; i++)
-		tcase_add_test(cases, tests[i]);
+		tcase_add_loop_test(cases, tests[i], 0, n_times);
 	suite_add_tcase(suite, cases);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static inline int unit_run(const char *name, const TTest *const *tests, size_t n_tests)
+{
+	return unit_run_each(name, tests, n_tests, 1);
 }

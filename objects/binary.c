@@ -304,7 +304,7 @@ static int get_array(struct decoder *d, uint32_t count, OSObject **object)
 	OSArray *array;
 	int ret;
 
-	if (count > d->left / NODE_HEAD || count > COLLECTION_COUNT_MAX)
+	if (count > d->left / NODE_HEAD || count > kOSCollectionCountMax)
 		return -EBADMSG;
 	array = OSArray_withCapacity(count);
 	ret = constructed(array, object);
@@ -358,7 +358,7 @@ static int get_dictionary(struct decoder *d, uint32_t count, OSObject **object)
 	OSDictionary *dictionary;
 	int ret;
 
-	if (count > d->left / (2 * NODE_HEAD) || count > COLLECTION_COUNT_MAX)
+	if (count > d->left / (2 * NODE_HEAD) || count > kOSCollectionCountMax)
 		return -EBADMSG;
 	dictionary = OSDictionary_withCapacity(count);
 	ret = constructed(dictionary, object);

@@ -31,6 +31,16 @@ bool OSBoolean_getValue(OSBoolean *self)
 	return self != NULL && self->ivars != NULL && self->ivars->value;
 }
 
+bool OSBoolean_isTrue(OSBoolean *self)
+{
+	return self != NULL && OSBoolean_getValue(self);
+}
+
+bool OSBoolean_isFalse(OSBoolean *self)
+{
+	return self != NULL && !OSBoolean_getValue(self);
+}
+
 bool IMPL(OSBoolean, isEqualTo)
 {
 	OSBoolean *boolean = OSDynamicCast(OSBoolean, other);

@@ -54,7 +54,92 @@ START_TEST(string_refuses_what_it_cannot_hold)
 	ck_assert_ptr_null(OSString_withBytes("a\0b", 3));
 	ck_assert_ptr_nonnull(strstr(reason_last(), "NUL"));
 	ck_assert_ptr_null(OSString_withCString(NULL));
-	ck_assert_ptr_null(OSString_withBytes("x", COLLECTION_BYTES_MAX + 1UL));
+	ck_assert_ptr_null(OSString_withBytes("x", kOSCollectionBytesMax + 1UL));
+}
+END_TEST
+
+/* The examples of RFC 3629, section 10, and of the Unicode standard's table of ill-formed ones. */
+START_TEST(string_is_utf8)
+{
+	static const char *const good[] = { "",
+					    "plain",
+					    "\xc2\x80",
+					    "\xdf\xbf",
+					    "\xe0\xa0\x80",
+					    "\xed\x9f\xbf",
+					    "\xee\x80\x80",
+					    "\xef\xbf\xbf",
+					    "\xf0\x90\x80\x80",
+					    "\xf4\x8f\xbf\xbf" };
+	static const char *const bad[] = { "\x80",
+					   "a\xc2",
+					   "\xc0\x80",
+					   "\xc1\xbf",
+					   "\xe0\x9f\xbf",
+					   "\xed\xa0\x80",
+					   "\xed\xbf\xbf",
+					   "\xf0\x8f\xbf\xbf",
+					   "\xf4\x90\x80\x80",
+					   "\xf8\x88\x80\x80\x80",
+					   "\xff",
+					   "\xe2\x82",
+					   "\xe2\x28\xa1" };
+	OSDictionary *dictionary = OSDictionary_withCapacity(0);
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		OSString *string = OSString_withCString(good[i]);
+
+		ck_assert_msg(string != NULL, "%zu: %s", i, reason_last());
+		OSSafeReleaseNULL(string);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		ck_assert_msg(OSString_withCString(bad[i]) == NULL, "%zu", i);
+		ck_assert_ptr_nonnull(strstr(reason_last(), "a string is not UTF-8 at byte "));
+		ck_assert(!OSDictionary_setObject(dictionary, bad[i], (OSObject *)kOSBooleanTrue));
+		ck_assert_ptr_nonnull(strstr(reason_last(), "a key is not UTF-8 at byte "));
+	}
+	OSSafeReleaseNULL(dictionary);
+}
+END_TEST
+
+START_TEST(string_gives_its_parts)
+{
+	OSString *string = OSString_withCString("abc"), *copy = OSString_withString(string);
+
+	ck_assert_int_eq(OSString_getChar(string, 1), 'b');
+	ck_assert_int_eq(OSString_getChar(string, 3), '\0');
+	ck_assert_int_eq(OSString_getChar(NULL, 0), '\0');
+	ck_assert(equal(string, copy));
+	ck_assert_ptr_null(OSString_withString(NULL));
+	OSSafeReleaseNULL(string);
+	OSSafeReleaseNULL(copy);
+}
+END_TEST
+
+START_TEST(number_changes_within_its_width)
+{
+	OSNumber *number = OSNumber_withNumber(250, 8), *wide = OSNumber_withNumber(UINT64_MAX, 64);
+
+	ck_assert_uint_eq(OSNumber_numberOfBytes(number), 1);
+	ck_assert(OSNumber_addValue(number, 5));
+	ck_assert(!OSNumber_addValue(number, 1));
+	ck_assert_ptr_nonnull(strstr(reason_last(), "255 +1 does not fit 8 bits"));
+	ck_assert(OSNumber_addValue(number, -255));
+	ck_assert(!OSNumber_addValue(number, -1));
+	ck_assert_uint_eq(OSNumber_unsigned8BitValue(number), 0);
+	ck_assert(OSNumber_addValue(number, 0));
+	ck_assert(OSNumber_setValue(number, (uint64_t)-1));
+	ck_assert_uint_eq(OSNumber_unsigned64BitValue(number), 255);
+	ck_assert(!OSNumber_setValue(number, 256));
+	ck_assert_uint_eq(OSNumber_unsigned64BitValue(number), 255);
+	ck_assert(!OSNumber_addValue(wide, 1));
+	ck_assert(OSNumber_addValue(wide, INT64_MIN));
+	ck_assert_uint_eq(OSNumber_unsigned64BitValue(wide), INT64_MAX);
+	ck_assert(!OSNumber_addValue(wide, INT64_MIN));
+	ck_assert(!OSNumber_setValue(NULL, 1));
+	ck_assert(!OSNumber_addValue(NULL, 1));
+	OSSafeReleaseNULL(number);
+	OSSafeReleaseNULL(wide);
 }
 END_TEST
 
@@ -113,11 +198,55 @@ START_TEST(data_grows)
 }
 END_TEST
 
+/* Appending its own bytes must not read what growing has freed. */
+START_TEST(data_appends_itself)
+{
+	OSData *data = OSData_withBytes("0123456789abcdef0123456789abcdef", 32);
+
+	for (int i = 0; i < 6; i++)
+		ck_assert(OSData_appendData(data, data));
+	ck_assert(OSData_appendBytes(data, (const char *)OSData_getBytesNoCopy(data) + 10, 6));
+	ck_assert_uint_eq(OSData_getLength(data), 32 * 64 + 6);
+	ck_assert_mem_eq(OSData_getSubrangeNoCopy(data, 32 * 63 + 28, 10), "cdefabcdef", 10);
+	OSSafeReleaseNULL(data);
+}
+END_TEST
+
+START_TEST(data_gives_parts)
+{
+	OSData *data = OSData_withBytes("abcdef", 6), *part = OSData_withSubrange(data, 2, 3);
+	OSData *copy = OSData_withData(data), *empty = OSData_withSubrange(data, 6, 0);
+
+	ck_assert(OSData_isEqualToBytes(part, "cde", 3));
+	ck_assert(!OSData_isEqualToBytes(part, "cd", 2));
+	ck_assert(!OSData_isEqualToBytes(part, NULL, 3));
+	ck_assert(OSData_isEqualToBytes(empty, NULL, 0));
+	ck_assert(equal(copy, data));
+	ck_assert_ptr_null(OSData_withSubrange(data, 4, 3));
+	ck_assert_ptr_nonnull(strstr(reason_last(), "of 6"));
+	ck_assert_ptr_null(OSData_withSubrange(data, SIZE_MAX, 2));
+	ck_assert_ptr_null(OSData_getSubrangeNoCopy(data, 7, 0));
+	ck_assert_ptr_null(OSData_getSubrangeNoCopy(data, 1, SIZE_MAX));
+	ck_assert(OSData_appendByte(part, '!', 3));
+	ck_assert(OSData_appendByte(part, '?', 0));
+	ck_assert(OSData_isEqualToBytes(part, "cde!!!", 6));
+	ck_assert(!OSData_appendByte(part, '!', SIZE_MAX));
+	ck_assert_uint_ge(OSData_ensureCapacity(part, 1000), 1000);
+	ck_assert_uint_eq(OSData_getCapacity(part), OSData_ensureCapacity(part, 10));
+	ck_assert_uint_eq(OSData_ensureCapacity(NULL, 1), 0);
+	ck_assert_ptr_null(OSData_withData(NULL));
+	OSSafeReleaseNULL(data);
+	OSSafeReleaseNULL(part);
+	OSSafeReleaseNULL(copy);
+	OSSafeReleaseNULL(empty);
+}
+END_TEST
+
 START_TEST(data_is_bounded)
 {
 	OSData *data = OSData_withBytes("x", 1);
 
-	ck_assert(!OSData_appendBytes(data, "x", COLLECTION_BYTES_MAX));
+	ck_assert(!OSData_appendBytes(data, "x", kOSCollectionBytesMax));
 	ck_assert(!OSData_appendBytes(data, "x", SIZE_MAX));
 	ck_assert(!OSData_appendBytes(data, NULL, 1));
 	ck_assert_uint_eq(OSData_getLength(data), 1);
@@ -173,12 +302,95 @@ START_TEST(array_is_bounded)
 {
 	OSArray *array = OSArray_withCapacity(3);
 
-	for (uint32_t i = 0; i < COLLECTION_COUNT_MAX; i++)
+	for (uint32_t i = 0; i < kOSCollectionCountMax; i++)
 		ck_assert(OSArray_setObject(array, (OSObject *)kOSBooleanTrue));
 	ck_assert(!OSArray_setObject(array, (OSObject *)kOSBooleanTrue));
-	ck_assert_uint_eq(OSArray_getCount(array), COLLECTION_COUNT_MAX);
-	ck_assert_ptr_null(OSArray_withCapacity(COLLECTION_COUNT_MAX + 1));
+	ck_assert_uint_eq(OSArray_getCount(array), kOSCollectionCountMax);
+	ck_assert_ptr_null(OSArray_withCapacity(kOSCollectionCountMax + 1));
 	OSSafeReleaseNULL(array);
+}
+END_TEST
+
+START_TEST(array_inserts_replaces_and_merges)
+{
+	OSObject *one = number(1), *two = number(2), *three = number(3);
+	OSArray *array = OSArray_withObjects((OSObject *const[]){ one, three }, 2, 5), *copy;
+
+	ck_assert_uint_eq(OSArray_getCapacity(array), 5);
+	ck_assert(OSArray_setObjectAtIndex(array, 1, two));
+	ck_assert(OSArray_setObjectAtIndex(array, 3, one));
+	ck_assert(!OSArray_setObjectAtIndex(array, 5, one));
+	ck_assert_ptr_nonnull(strstr(reason_last(), "place 5 in an array of 4 objects"));
+	ck_assert_ptr_eq(OSArray_getObject(array, 1), two);
+	ck_assert_ptr_eq(OSArray_getObject(array, 2), three);
+	ck_assert_ptr_eq(OSArray_getLastObject(array), one);
+	ck_assert(OSArray_replaceObject(array, 0, two));
+	ck_assert(OSArray_replaceObject(array, 0, two)); // by itself
+	ck_assert(!OSArray_replaceObject(array, 4, two));
+	ck_assert(!OSArray_replaceObject(array, 0, NULL));
+	ck_assert_uint_eq(references(one), 2);
+	ck_assert_uint_eq(OSArray_getNextIndexOfObject(array, two, 0), 0);
+	ck_assert_uint_eq(OSArray_getNextIndexOfObject(array, two, 1), 1);
+	ck_assert_uint_eq(OSArray_getNextIndexOfObject(array, two, 2), UINT32_MAX);
+	ck_assert_uint_eq(OSArray_getNextIndexOfObject(array, NULL, 0), UINT32_MAX);
+	copy = OSArray_withArray(array);
+	ck_assert(equal(array, copy));
+	ck_assert(OSArray_merge(copy, copy));
+	ck_assert_uint_eq(OSArray_getCount(copy), 8);
+	ck_assert_ptr_eq(OSArray_getObject(copy, 7), one);
+	ck_assert(!OSArray_merge(copy, NULL));
+	ck_assert_ptr_null(OSArray_withArray(NULL));
+	ck_assert_ptr_null(OSArray_withObjects(NULL, 1, 0));
+	ck_assert_ptr_null(OSArray_getLastObject(NULL));
+	OSSafeReleaseNULL(copy);
+	OSSafeReleaseNULL(array);
+	ck_assert_uint_eq(references(one), 1);
+	OSSafeReleaseNULL(one);
+	OSSafeReleaseNULL(two);
+	OSSafeReleaseNULL(three);
+}
+END_TEST
+
+START_TEST(dictionary_merges_and_gives_its_keys)
+{
+	OSObject *one = number(1), *two = number(2);
+	const char *const names[] = { "b", "a", "b" };
+	OSDictionary *dictionary =
+		OSDictionary_withObjects((OSObject *const[]){ one, two, two }, names, 3, 0);
+	OSDictionary *other = OSDictionary_withObjects((OSObject *const[]){ one, one },
+						       (const char *const[]){ "a", "c" }, 2, 0);
+	OSArray *keys;
+
+	ck_assert_uint_eq(OSDictionary_getCount(dictionary), 2);
+	ck_assert_ptr_eq(OSDictionary_getObject(dictionary, "b"), two);
+	ck_assert(OSDictionary_merge(dictionary, other));
+	ck_assert(OSDictionary_merge(dictionary, dictionary));
+	ck_assert_ptr_eq(OSDictionary_getObject(dictionary, "a"), one);
+	keys = OSDictionary_copyKeys(dictionary);
+	ck_assert_uint_eq(OSArray_getCount(keys), 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		static const char *const order[] = { "b", "a", "c" };
+
+		ck_assert(OSString_isEqualToCString(
+			OSRequiredCast(OSString, OSArray_getObject(keys, i)), order[i]));
+	}
+	ck_assert(!OSDictionary_merge(dictionary, NULL));
+	ck_assert_ptr_null(OSDictionary_withObjects((OSObject *const[]){ one }, NULL, 1, 0));
+	ck_assert_ptr_null(OSDictionary_withDictionary(NULL));
+	OSSafeReleaseNULL(keys);
+	OSSafeReleaseNULL(other);
+	OSSafeReleaseNULL(dictionary);
+	ck_assert_uint_eq(references(one), 1);
+	OSSafeReleaseNULL(one);
+	OSSafeReleaseNULL(two);
+}
+END_TEST
+
+START_TEST(booleans_say_what_they_are)
+{
+	ck_assert(OSBoolean_isTrue(kOSBooleanTrue) && !OSBoolean_isFalse(kOSBooleanTrue));
+	ck_assert(OSBoolean_isFalse(kOSBooleanFalse) && !OSBoolean_isTrue(kOSBooleanFalse));
+	ck_assert(!OSBoolean_isTrue(NULL) && !OSBoolean_isFalse(NULL));
 }
 END_TEST
 
@@ -341,9 +553,12 @@ START_TEST(unmade_collections_are_empty)
 }
 END_TEST
 
-UNIT_TESTS("collections", string_copies_its_bytes, string_refuses_what_it_cannot_hold,
-	   number_has_width_and_value, number_refuses_what_does_not_fit, data_grows,
-	   data_is_bounded, booleans_are_shared_and_immortal, array_keeps_what_it_holds,
-	   array_is_bounded, dictionary_keeps_values_and_order,
-	   dictionary_replaces_a_value_by_itself, dictionary_finds_among_many,
-	   copy_of_a_dictionary_shares_values, equality_is_deep, unmade_collections_are_empty)
+UNIT_TESTS("collections", string_is_utf8, string_gives_its_parts, number_changes_within_its_width,
+	   data_appends_itself, data_gives_parts, array_inserts_replaces_and_merges,
+	   dictionary_merges_and_gives_its_keys, booleans_say_what_they_are,
+	   string_copies_its_bytes, string_refuses_what_it_cannot_hold, number_has_width_and_value,
+	   number_refuses_what_does_not_fit, data_grows, data_is_bounded,
+	   booleans_are_shared_and_immortal, array_keeps_what_it_holds, array_is_bounded,
+	   dictionary_keeps_values_and_order, dictionary_replaces_a_value_by_itself,
+	   dictionary_finds_among_many, copy_of_a_dictionary_shares_values, equality_is_deep,
+	   unmade_collections_are_empty)

@@ -8,12 +8,26 @@
 #include <string.h>
 
 #include <base/reason.h>
-#include <objects/object.h>
+#include <objects/collection.h>
 
 struct OSData_IVars {
 	size_t length, room;
 	uint8_t *bytes; // owned; NULL while room is 0
 };
+
+static struct OSData_IVars *ivars_of(const OSData *self, const char *use)
+{
+	struct OSData_IVars *data = self != NULL ? self->ivars : NULL;
+
+	return collection_is_made(self, data, use) ? data : NULL;
+}
+
+static const struct OSData_IVars *peek(const OSData *self, const char *use)
+{
+	struct OSData_IVars *data = self != NULL ? self->ivars : NULL;
+
+	return collection_has(self, data, use) ? data : NULL;
+}
 
 /* Room for `more` bytes behind those that are there. */
 static bool reserve(struct OSData_IVars *data, size_t more)
@@ -21,9 +35,9 @@ static bool reserve(struct OSData_IVars *data, size_t more)
 	size_t room = data->room < 64 ? 64 : data->room;
 	uint8_t *grown;
 
-	if (more > COLLECTION_BYTES_MAX - data->length) {
+	if (more > (size_t)kOSCollectionBytesMax - data->length) {
 		refuse(kIOReturnOverrun, "data of %zu + %zu bytes: at most %u", data->length, more,
-		       COLLECTION_BYTES_MAX);
+		       kOSCollectionBytesMax);
 		return false;
 	}
 	if (more <= data->room - data->length)
@@ -61,6 +75,27 @@ OSData *OSData_withBytes(const void *bytes, size_t length)
 	return data;
 }
 
+OSData *OSData_withData(OSData *other)
+{
+	if (ivars_of(other, "withData") == NULL)
+		return NULL;
+	return OSData_withBytes(other->ivars->bytes, other->ivars->length);
+}
+
+OSData *OSData_withSubrange(OSData *other, size_t start, size_t length)
+{
+	struct OSData_IVars *data = ivars_of(other, "withSubrange");
+
+	if (data == NULL)
+		return NULL;
+	if (start > data->length || length > data->length - start) {
+		refuse(kIOReturnBadArgument, "bytes %zu to %zu+%zu of %zu", start, start, length,
+		       data->length);
+		return NULL;
+	}
+	return OSData_withBytes(data->bytes != NULL ? data->bytes + start : NULL, length);
+}
+
 void IMPL(OSData, free)
 {
 	if (self->ivars != NULL)
@@ -71,36 +106,110 @@ void IMPL(OSData, free)
 
 const void *OSData_getBytesNoCopy(OSData *self)
 {
-	return OSData_getLength(self) != 0 ? self->ivars->bytes : NULL;
+	const struct OSData_IVars *data = peek(self, "getBytesNoCopy");
+
+	return data != NULL && data->length != 0 ? data->bytes : NULL;
+}
+
+const void *OSData_getSubrangeNoCopy(OSData *self, size_t start, size_t length)
+{
+	const struct OSData_IVars *data = peek(self, "getSubrangeNoCopy");
+
+	if (data == NULL || length == 0 || start > data->length || length > data->length - start)
+		return NULL;
+	return data->bytes + start;
 }
 
 size_t OSData_getLength(OSData *self)
 {
-	return self != NULL && self->ivars != NULL ? self->ivars->length : 0;
+	const struct OSData_IVars *data = peek(self, "getLength");
+
+	return data != NULL ? data->length : 0;
+}
+
+size_t OSData_getCapacity(OSData *self)
+{
+	const struct OSData_IVars *data = peek(self, "getCapacity");
+
+	return data != NULL ? data->room : 0;
+}
+
+size_t OSData_ensureCapacity(OSData *self, size_t capacity)
+{
+	struct OSData_IVars *data = ivars_of(self, "ensureCapacity");
+
+	if (data == NULL)
+		return 0;
+	if (capacity > data->length)
+		reserve(data, capacity - data->length);
+	return data->room;
+}
+
+/* Where `bytes` are when the data has grown: they may be its own. */
+static const void *follow(const void *bytes, const uint8_t *before, const struct OSData_IVars *data)
+{
+	uintptr_t at = (uintptr_t)bytes, begin = (uintptr_t)before;
+
+	return before != NULL && at >= begin && at - begin < data->length
+		       ? data->bytes + (at - begin)
+		       : bytes;
 }
 
 bool OSData_appendBytes(OSData *self, const void *bytes, size_t length)
 {
-	struct OSData_IVars *data = self != NULL ? self->ivars : NULL;
+	struct OSData_IVars *data = ivars_of(self, "appendBytes");
+	const uint8_t *before;
 
-	if (data == NULL || (bytes == NULL && length != 0)) {
-		refuse(kIOReturnBadArgument, "bytes to append, or the data, are missing");
+	if (data == NULL)
+		return false;
+	if (bytes == NULL && length != 0) {
+		refuse(kIOReturnBadArgument, "the bytes to append are missing");
 		return false;
 	}
 	if (length == 0)
 		return true;
+	before = data->bytes;
 	if (!reserve(data, length))
 		return false;
-	memcpy(data->bytes + data->length, bytes, length);
+	memmove(data->bytes + data->length, follow(bytes, before, data), length);
 	data->length += length;
 	return true;
+}
+
+bool OSData_appendByte(OSData *self, uint8_t byte, size_t count)
+{
+	struct OSData_IVars *data = ivars_of(self, "appendByte");
+
+	if (data == NULL || !reserve(data, count))
+		return false;
+	if (count != 0)
+		memset(data->bytes + data->length, byte, count);
+	data->length += count;
+	return true;
+}
+
+bool OSData_appendData(OSData *self, OSData *other)
+{
+	struct OSData_IVars *data = ivars_of(other, "appendData");
+
+	return data != NULL && OSData_appendBytes(self, data->bytes, data->length);
+}
+
+bool OSData_isEqualToBytes(OSData *self, const void *bytes, size_t length)
+{
+	const struct OSData_IVars *data = peek(self, "isEqualToBytes");
+
+	if (data == NULL || data->length != length || (bytes == NULL && length != 0))
+		return false;
+	return length == 0 || memcmp(data->bytes, bytes, length) == 0;
 }
 
 bool IMPL(OSData, isEqualTo)
 {
 	OSData *data = OSDynamicCast(OSData, other);
-	size_t length = OSData_getLength(self);
 
-	return data != NULL && OSData_getLength(data) == length &&
-	       (length == 0 || memcmp(self->ivars->bytes, data->ivars->bytes, length) == 0);
+	return data != NULL && (data == self || OSData_getLength(self) == 0
+					? OSData_getLength(data) == OSData_getLength(self)
+					: OSData_isEqualToBytes(self, OSData_getBytesNoCopy(data),
+								OSData_getLength(data)));
 }

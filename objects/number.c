@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * OSNumber: an immutable integer. A value that does not fit its width is refused, but for the
- * sign-extended form of a negative one, which is what a C author gets from (uint64_t)-1. Two
- * numbers are equal when their values are, whatever their widths.
+ * OSNumber: an integer of a width that stays. A value that does not fit its width is refused, but
+ * for the sign-extended form of a negative one, which is what a C author gets from (uint64_t)-1.
+ * Two numbers are equal when their values are, whatever their widths.
  */
 
 #include <DriverKit/OSCollections.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include <base/reason.h>
+#include <objects/collection.h>
 
 struct OSNumber_IVars {
 	uint64_t value;
@@ -60,14 +61,65 @@ void IMPL(OSNumber, free)
 	OSNumber_super_free(self);
 }
 
+static struct OSNumber_IVars *ivars_of(const OSNumber *self, const char *use)
+{
+	struct OSNumber_IVars *number = self != NULL ? self->ivars : NULL;
+
+	return collection_is_made(self, number, use) ? number : NULL;
+}
+
+static const struct OSNumber_IVars *peek(const OSNumber *self, const char *use)
+{
+	struct OSNumber_IVars *number = self != NULL ? self->ivars : NULL;
+
+	return collection_has(self, number, use) ? number : NULL;
+}
+
 size_t OSNumber_numberOfBits(OSNumber *self)
 {
-	return self != NULL && self->ivars != NULL ? self->ivars->bits : 0;
+	const struct OSNumber_IVars *number = peek(self, "numberOfBits");
+
+	return number != NULL ? number->bits : 0;
+}
+
+size_t OSNumber_numberOfBytes(OSNumber *self)
+{
+	return OSNumber_numberOfBits(self) / 8;
+}
+
+bool OSNumber_setValue(OSNumber *self, uint64_t value)
+{
+	struct OSNumber_IVars *number = ivars_of(self, "setValue");
+
+	if (number == NULL || !narrow(&value, number->bits))
+		return false;
+	number->value = value;
+	return true;
+}
+
+bool OSNumber_addValue(OSNumber *self, int64_t value)
+{
+	struct OSNumber_IVars *number = ivars_of(self, "addValue");
+	uint64_t sum;
+
+	if (number == NULL)
+		return false;
+	sum = number->value + (uint64_t)value;
+	if ((value < 0) != (sum < number->value && value != 0) ||
+	    sum > UINT64_MAX >> (64U - number->bits)) {
+		refuse(kIOReturnOverrun, "%llu %+lld does not fit %zu bits",
+		       (unsigned long long)number->value, (long long)value, number->bits);
+		return false;
+	}
+	number->value = sum;
+	return true;
 }
 
 uint64_t OSNumber_unsigned64BitValue(OSNumber *self)
 {
-	return self != NULL && self->ivars != NULL ? self->ivars->value : 0;
+	const struct OSNumber_IVars *number = peek(self, "unsigned64BitValue");
+
+	return number != NULL ? number->value : 0;
 }
 
 uint32_t OSNumber_unsigned32BitValue(OSNumber *self)

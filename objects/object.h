@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Objects from the inside: what flags an instance carries, and how large a collection may grow. */
+/* Objects from the inside: what flags an instance carries. */
 
 #include <DriverKit/OSMetaClass.h>
 
@@ -11,7 +11,3 @@ enum {
 	OBJECT_LEDGER = 1U << 1,   // made by the ledger, which must bury it
 	OBJECT_DEAD = 1U << 2,     // freed, and kept by the ledger to be recognised
 };
-
-/* A collection that is full refuses, with a reason. */
-#define COLLECTION_COUNT_MAX 65536U                // members of an array or a dictionary
-#define COLLECTION_BYTES_MAX (64U * 1024U * 1024U) // of a string or of data

@@ -9,36 +9,23 @@
 
 #include <base/cleanup.h>
 #include <base/reason.h>
-#include <objects/object.h>
+#include <objects/collection.h>
+#include <objects/text.h>
 
 struct OSString_IVars {
 	size_t length;
 	char bytes[]; // length of them and a NUL
 };
 
-static bool may_hold(const char *bytes, size_t length)
-{
-	if (bytes == NULL && length != 0) {
-		refuse(kIOReturnBadArgument, "a string was asked for without its bytes");
-		return false;
-	}
-	if (length > COLLECTION_BYTES_MAX) {
-		refuse(kIOReturnOverrun, "a string of %zu bytes: at most %u", length,
-		       COLLECTION_BYTES_MAX);
-		return false;
-	}
-	if (length != 0 && memchr(bytes, '\0', length) != NULL) {
-		refuse(kIOReturnBadArgument, "a string holds a NUL: use OSData for bytes");
-		return false;
-	}
-	return true;
-}
-
 OSString *OSString_withBytes(const char *bytes, size_t length)
 {
 	OSString *string;
 
-	if (!may_hold(bytes, length))
+	if (bytes == NULL && length != 0) {
+		refuse(kIOReturnBadArgument, "a string was asked for without its bytes");
+		return NULL;
+	}
+	if (!text_may_hold("a string", bytes, length))
 		return NULL;
 	CLEANUP(freep) struct OSString_IVars *ivars = malloc(sizeof(*ivars) + length + 1);
 	if (ivars == NULL)
@@ -60,20 +47,45 @@ OSString *OSString_withCString(const char *cString)
 	return OSString_withBytes(cString, cString != NULL ? strlen(cString) : 1);
 }
 
+OSString *OSString_withString(OSString *other)
+{
+	if (!collection_is_made(other, other != NULL ? other->ivars : NULL, "withString"))
+		return NULL;
+	return OSString_withBytes(other->ivars->bytes, other->ivars->length);
+}
+
 void IMPL(OSString, free)
 {
 	free(self->ivars);
 	OSString_super_free(self);
 }
 
+static const struct OSString_IVars *peek(const OSString *self, const char *use)
+{
+	struct OSString_IVars *ivars = self != NULL ? self->ivars : NULL;
+
+	return collection_has(self, ivars, use) ? ivars : NULL;
+}
+
 const char *OSString_getCStringNoCopy(OSString *self)
 {
-	return self != NULL && self->ivars != NULL ? self->ivars->bytes : "";
+	const struct OSString_IVars *string = peek(self, "getCStringNoCopy");
+
+	return string != NULL ? string->bytes : "";
 }
 
 size_t OSString_getLength(OSString *self)
 {
-	return self != NULL && self->ivars != NULL ? self->ivars->length : 0;
+	const struct OSString_IVars *string = peek(self, "getLength");
+
+	return string != NULL ? string->length : 0;
+}
+
+char OSString_getChar(OSString *self, size_t index)
+{
+	const struct OSString_IVars *string = peek(self, "getChar");
+
+	return string != NULL && index < string->length ? string->bytes[index] : '\0';
 }
 
 bool OSString_isEqualToCString(OSString *self, const char *cString)
