@@ -17,7 +17,7 @@
 
 #include <DriverKit/OSCollections.h>
 #include <base/reason.h>
-#include <objects/object.h>
+#include <objects/text.h>
 
 enum node_kind {
 	NODE_NONE,
@@ -27,6 +27,8 @@ enum node_kind {
 	NODE_BOOLEAN,
 	NODE_ARRAY,
 	NODE_DICTIONARY,
+	NODE_SET,
+	NODE_ORDERED_SET,
 };
 
 #define NODE_HEAD 8U // bytes of a node without its payload
@@ -73,6 +75,12 @@ static void store_u32(uint8_t *place, uint32_t value)
 	memcpy(place, &value, sizeof(value));
 }
 
+static int too_large(const char *what, size_t limit)
+{
+	refuse(kIOReturnMessageTooLarge, "a value to send is too large: %s %zu", what, limit);
+	return -EMSGSIZE;
+}
+
 /* A node of `payload` bytes, of which `size` come from `bytes`. */
 static int put_node(struct encoder *e, enum node_kind kind, uint32_t head, const void *bytes,
 		    size_t size)
@@ -81,8 +89,10 @@ static int put_node(struct encoder *e, enum node_kind kind, uint32_t head, const
 	int ret;
 
 	if (++e->nodes > BINARY_NODES_MAX)
-		return -EMSGSIZE;
+		return too_large("its values and keys are more than", BINARY_NODES_MAX);
 	ret = binary_buffer_extend(e->buffer, NODE_HEAD + binary_padded(size), &place);
+	if (ret == -EMSGSIZE)
+		return too_large("its bytes are more than", e->buffer->limit);
 	if (ret < 0)
 		return ret;
 	store_u32(place, kind);
@@ -117,6 +127,26 @@ static int put_array(struct encoder *e, OSArray *array)
 	return ret;
 }
 
+static int put_set(struct encoder *e, OSSet *set)
+{
+	uint32_t count = OSSet_getCount(set);
+	int ret = put_node(e, NODE_SET, count, NULL, 0);
+
+	for (uint32_t i = 0; ret == 0 && i < count; i++)
+		ret = put_value(e, OSSet_getObject(set, i));
+	return ret;
+}
+
+static int put_ordered_set(struct encoder *e, OSOrderedSet *set)
+{
+	uint32_t count = OSOrderedSet_getCount(set);
+	int ret = put_node(e, NODE_ORDERED_SET, count, NULL, 0);
+
+	for (uint32_t i = 0; ret == 0 && i < count; i++)
+		ret = put_value(e, OSOrderedSet_getObject(set, i));
+	return ret;
+}
+
 static int put_dictionary(struct encoder *e, OSDictionary *dictionary)
 {
 	int ret = put_node(e, NODE_DICTIONARY, OSDictionary_getCount(dictionary), NULL, 0);
@@ -139,6 +169,8 @@ static int put_by_class(struct encoder *e, const OSObject *object)
 	OSBoolean *boolean = OSDynamicCast(OSBoolean, object);
 	OSArray *array = OSDynamicCast(OSArray, object);
 	OSDictionary *dictionary = OSDynamicCast(OSDictionary, object);
+	OSSet *set = OSDynamicCast(OSSet, object);
+	OSOrderedSet *ordered = OSDynamicCast(OSOrderedSet, object);
 
 	if (string != NULL)
 		return put_text(e, OSString_getCStringNoCopy(string), OSString_getLength(string));
@@ -153,6 +185,10 @@ static int put_by_class(struct encoder *e, const OSObject *object)
 		return put_array(e, array);
 	if (dictionary != NULL)
 		return put_dictionary(e, dictionary);
+	if (set != NULL)
+		return put_set(e, set);
+	if (ordered != NULL)
+		return put_ordered_set(e, ordered);
 	refuse(kIOReturnUnsupported, "a %s cannot leave its process: only collections can",
 	       object->meta->name);
 	return -EOPNOTSUPP;
@@ -163,7 +199,7 @@ static int put_value(struct encoder *e, const OSObject *object)
 	int ret;
 
 	if (++e->depth > BINARY_DEPTH_MAX)
-		return -EMSGSIZE;
+		return too_large("does it hold itself? It is deeper than", BINARY_DEPTH_MAX);
 	ret = put_by_class(e, object);
 	e->depth--;
 	return ret;
@@ -192,6 +228,14 @@ struct node {
 	uint32_t kind, size;
 };
 
+/* The refusal of what was received. */
+static int bad(const struct decoder *d, const char *why)
+{
+	refuse(kIOReturnIPCError, "the binary form of a value, %zu bytes before its end: %s",
+	       d->left, why);
+	return -EBADMSG;
+}
+
 static uint32_t load_u32(const uint8_t *place)
 {
 	uint32_t value;
@@ -202,8 +246,10 @@ static uint32_t load_u32(const uint8_t *place)
 
 static int get_node(struct decoder *d, struct node *node)
 {
-	if (d->left < NODE_HEAD || ++d->nodes > BINARY_NODES_MAX)
-		return -EBADMSG;
+	if (d->left < NODE_HEAD)
+		return bad(d, "a node is missing, or cut off");
+	if (++d->nodes > BINARY_NODES_MAX)
+		return bad(d, "more than 65536 nodes");
 	node->kind = load_u32(d->data);
 	node->size = load_u32(d->data + 4);
 	d->data += NODE_HEAD;
@@ -217,10 +263,10 @@ static int get_payload(struct decoder *d, size_t size, const uint8_t **payload)
 	size_t padded = binary_padded(size);
 
 	if (padded > d->left)
-		return -EBADMSG;
+		return bad(d, "a node is larger than what is left");
 	for (size_t i = size; i < padded; i++)
 		if (d->data[i] != 0)
-			return -EBADMSG;
+			return bad(d, "a padding is not zero");
 	*payload = d->data;
 	d->data += padded;
 	d->left -= padded;
@@ -243,7 +289,7 @@ static int get_text(struct decoder *d, uint32_t size, const char **text)
 
 	if (ret < 0)
 		return ret;
-	if (memchr(payload, '\0', size) != NULL)
+	if (!text_may_hold("a string in the binary form of a value", (const char *)payload, size))
 		return -EBADMSG;
 	*text = (const char *)payload;
 	return 0;
@@ -267,9 +313,10 @@ static int get_number(struct decoder *d, uint32_t bits, OSObject **object)
 		return ret;
 	memcpy(&value, payload, sizeof(value));
 	value = le64toh(value);
-	if ((bits != 8 && bits != 16 && bits != 32 && bits != 64) ||
-	    value > UINT64_MAX >> (64U - bits))
-		return -EBADMSG;
+	if (bits != 8 && bits != 16 && bits != 32 && bits != 64)
+		return bad(d, "the width of a number is not 8, 16, 32 or 64 bits");
+	if (value > UINT64_MAX >> (64U - bits))
+		return bad(d, "a number is larger than its width");
 	return constructed(OSNumber_withNumber(value, bits), object);
 }
 
@@ -281,38 +328,84 @@ static int get_data(struct decoder *d, uint32_t size, OSObject **object)
 	return ret < 0 ? ret : constructed(OSData_withBytes(payload, size), object);
 }
 
-static int get_boolean(uint32_t value, OSObject **object)
+static int get_boolean(struct decoder *d, uint32_t value, OSObject **object)
 {
-	return value > 1 ? -EBADMSG : constructed(OSBoolean_withBoolean(value != 0), object);
+	if (value > 1)
+		return bad(d, "a boolean is neither 0 nor 1");
+	return constructed(OSBoolean_withBoolean(value != 0), object);
 }
 
-static int get_member(struct decoder *d, OSArray *array)
+/* May there be `count` members of `size` bytes at least? */
+static int check_count(struct decoder *d, uint32_t count, size_t size)
 {
-	OSObject *object;
-	int ret = get_value(d, &object);
+	if (count > d->left / size)
+		return bad(d, "a collection has more members than there are bytes for");
+	return count > kOSCollectionCountMax ? bad(d, "a collection has more than 65536 members")
+					     : 0;
+}
 
+static int add_to_array(struct decoder *d, void *array, OSObject *object)
+{
+	(void)d;
+	return OSArray_setObject(array, object) ? 0 : -ENOMEM;
+}
+
+static int add_to_set(struct decoder *d, void *set, OSObject *object)
+{
+	if (OSSet_containsObject(set, object))
+		return bad(d, "a set holds a value twice");
+	return OSSet_setObject(set, object) ? 0 : -ENOMEM;
+}
+
+static int add_to_ordered_set(struct decoder *d, void *set, OSObject *object)
+{
+	if (OSOrderedSet_containsObject(set, object))
+		return bad(d, "a set holds a value twice");
+	return OSOrderedSet_setLastObject(set, object) ? 0 : -ENOMEM;
+}
+
+/* `count` members into the collection that was `made` for them, which may be NULL. */
+static int get_members(struct decoder *d, uint32_t count, void *made,
+		       int (*add)(struct decoder *d, void *into, OSObject *object),
+		       OSObject **object)
+{
+	int ret = constructed(made, object);
+
+	for (uint32_t i = 0; ret == 0 && i < count; i++) {
+		OSObject *member = NULL;
+
+		ret = get_value(d, &member);
+		if (ret == 0)
+			ret = add(d, made, member);
+		OSObjectRelease(member);
+	}
 	if (ret < 0)
-		return ret;
-	if (!OSArray_setObject(array, object))
-		ret = -ENOMEM;
-	OSObjectRelease(object);
+		OSSafeReleaseNULL(*object);
 	return ret;
 }
 
 static int get_array(struct decoder *d, uint32_t count, OSObject **object)
 {
-	OSArray *array;
-	int ret;
+	int ret = check_count(d, count, NODE_HEAD);
 
-	if (count > d->left / NODE_HEAD || count > kOSCollectionCountMax)
-		return -EBADMSG;
-	array = OSArray_withCapacity(count);
-	ret = constructed(array, object);
-	for (uint32_t i = 0; ret == 0 && i < count; i++)
-		ret = get_member(d, array);
-	if (ret < 0)
-		OSSafeReleaseNULL(*object);
-	return ret;
+	return ret < 0 ? ret
+		       : get_members(d, count, OSArray_withCapacity(count), add_to_array, object);
+}
+
+static int get_set(struct decoder *d, uint32_t count, OSObject **object)
+{
+	int ret = check_count(d, count, NODE_HEAD);
+
+	return ret < 0 ? ret : get_members(d, count, OSSet_withCapacity(count), add_to_set, object);
+}
+
+static int get_ordered_set(struct decoder *d, uint32_t count, OSObject **object)
+{
+	int ret = check_count(d, count, NODE_HEAD);
+
+	return ret < 0 ? ret
+		       : get_members(d, count, OSOrderedSet_withCapacity(count, NULL, NULL),
+				     add_to_ordered_set, object);
 }
 
 /* A copy of a key, NUL-terminated, which the caller frees. */
@@ -325,7 +418,7 @@ static int get_key(struct decoder *d, char **key)
 	if (ret < 0)
 		return ret;
 	if (node.kind != NODE_STRING)
-		return -EBADMSG;
+		return bad(d, "a key is no string");
 	ret = get_text(d, node.size, &text);
 	if (ret < 0)
 		return ret;
@@ -344,7 +437,7 @@ static int get_entry(struct decoder *d, OSDictionary *dictionary)
 	ret = get_value(d, &object);
 	if (ret == 0) {
 		if (OSDictionary_getObject(dictionary, key) != NULL)
-			ret = -EBADMSG;
+			ret = bad(d, "a key comes twice");
 		else if (!OSDictionary_setObject(dictionary, key, object))
 			ret = -ENOMEM;
 		OSObjectRelease(object);
@@ -358,8 +451,9 @@ static int get_dictionary(struct decoder *d, uint32_t count, OSObject **object)
 	OSDictionary *dictionary;
 	int ret;
 
-	if (count > d->left / (2 * NODE_HEAD) || count > kOSCollectionCountMax)
-		return -EBADMSG;
+	ret = check_count(d, count, 2 * NODE_HEAD);
+	if (ret < 0)
+		return ret;
 	dictionary = OSDictionary_withCapacity(count);
 	ret = constructed(dictionary, object);
 	for (uint32_t i = 0; ret == 0 && i < count; i++)
@@ -379,13 +473,17 @@ static int get_by_kind(struct decoder *d, const struct node *node, OSObject **ob
 	case NODE_DATA:
 		return get_data(d, node->size, object);
 	case NODE_BOOLEAN:
-		return get_boolean(node->size, object);
+		return get_boolean(d, node->size, object);
 	case NODE_ARRAY:
 		return get_array(d, node->size, object);
 	case NODE_DICTIONARY:
 		return get_dictionary(d, node->size, object);
+	case NODE_SET:
+		return get_set(d, node->size, object);
+	case NODE_ORDERED_SET:
+		return get_ordered_set(d, node->size, object);
 	default:
-		return -EBADMSG;
+		return bad(d, "a node of a kind that is not known");
 	}
 }
 
@@ -397,7 +495,7 @@ static int get_value(struct decoder *d, OSObject **object)
 	if (ret < 0)
 		return ret;
 	if (++d->depth > BINARY_DEPTH_MAX)
-		return -EBADMSG;
+		return bad(d, "deeper than 32");
 	ret = get_by_kind(d, &node, object);
 	d->depth--;
 	return ret;

@@ -18,12 +18,23 @@
 
 #define AS_OBJECT(x) ((OSObject *)(x))
 
-enum { STRING = 1, NUMBER, DATA, BOOLEAN, ARRAY, DICTIONARY };
+enum { STRING = 1, NUMBER, DATA, BOOLEAN, ARRAY, DICTIONARY, SET, ORDERED_SET };
 
 static void give(OSDictionary *dictionary, const char *key, void *object)
 {
 	ck_assert(OSDictionary_setObject(dictionary, key, object));
 	OSObjectRelease(object);
+}
+
+static OSOrderedSet *ordered_sample(void)
+{
+	OSOrderedSet *set = OSOrderedSet_withCapacity(0, NULL, NULL);
+	OSNumber *number = OSNumber_withNumber(7, 8);
+
+	OSOrderedSet_setObject(set, AS_OBJECT(kOSBooleanTrue));
+	OSOrderedSet_setFirstObject(set, AS_OBJECT(number));
+	OSObjectRelease(number);
+	return set;
 }
 
 /* One of each class, nested. */
@@ -45,6 +56,8 @@ static OSDictionary *sample(void)
 	give(dictionary, "none", OSData_withBytes(NULL, 0));
 	give(dictionary, "yes", OSBoolean_withBoolean(true));
 	give(dictionary, "list", array);
+	give(dictionary, "set", OSSet_withArray(array));
+	give(dictionary, "ordered", ordered_sample());
 	return dictionary;
 }
 
@@ -176,6 +189,26 @@ static OSArray *deep(unsigned depth)
 	return array;
 }
 
+/* The same bytes each time, and a collection that holds itself has none. */
+START_TEST(form_is_deterministic)
+{
+	OSDictionary *one = sample(), *two = sample();
+	struct binary_buffer first = put(one), second = put(two), refused = { .limit = 1U << 20 };
+
+	ck_assert_uint_eq(first.size, second.size);
+	ck_assert_mem_eq(first.data, second.data, first.size);
+	OSDictionary_setObject(one, "itself", AS_OBJECT(one));
+	ck_assert_int_eq(binary_put(&refused, AS_OBJECT(one)), -EMSGSIZE);
+	ck_assert_ptr_nonnull(strstr(reason_last(), "does it hold itself?"));
+	OSDictionary_flushCollection(one);
+	OSObjectRelease(one);
+	OSObjectRelease(two);
+	binary_buffer_deinit(&first);
+	binary_buffer_deinit(&second);
+	binary_buffer_deinit(&refused);
+}
+END_TEST
+
 START_TEST(depth_is_bounded_both_ways)
 {
 	OSArray *fits = deep(BINARY_DEPTH_MAX), *too_deep = deep(BINARY_DEPTH_MAX + 1);
@@ -217,43 +250,90 @@ START_TEST(number_of_nodes_is_bounded_both_ways)
 END_TEST
 
 struct hostile {
-	const char *why;
+	const char *why, *reason;
 	size_t size;
 	uint8_t bytes[64];
 };
 
 static const struct hostile hostiles[] = {
-	{ "nothing", 0, { 0 } },
-	{ "half a head", 4, { BOOLEAN } },
-	{ "none with a size", 8, { 0, 0, 0, 0, 1 } },
-	{ "unknown kind", 8, { 9 } },
-	{ "large kind", 8, { STRING, 0, 1 } },
-	{ "boolean of 2", 8, { BOOLEAN, 0, 0, 0, 2 } },
-	{ "string beyond the end", 8, { STRING, 0, 0, 0, 1 } },
-	{ "string of 4 GiB", 16, { STRING, 0, 0, 0, 0xff, 0xff, 0xff, 0xff } },
-	{ "string with a NUL", 16, { STRING, 0, 0, 0, 3, 0, 0, 0, 'a', 0, 'b' } },
-	{ "string with a dirty padding", 16, { STRING, 0, 0, 0, 1, 0, 0, 0, 'a', 1 } },
+	{ "nothing", "missing, or cut off", 0, { 0 } },
+	{ "half a head", "missing, or cut off", 4, { BOOLEAN } },
+	{ "none with a size", "kind that is not known", 8, { 0, 0, 0, 0, 1 } },
+	{ "unknown kind", "kind that is not known", 8, { 9 } },
+	{ "large kind", "kind that is not known", 8, { STRING, 0, 1 } },
+	{ "boolean of 2", "neither 0 nor 1", 8, { BOOLEAN, 0, 0, 0, 2 } },
+	{ "string beyond the end", "larger than what is left", 8, { STRING, 0, 0, 0, 1 } },
+	{ "string of 4 GiB",
+	  "larger than what is left",
+	  16,
+	  { STRING, 0, 0, 0, 0xff, 0xff, 0xff, 0xff } },
+	{ "string with a NUL", "holds a NUL", 16, { STRING, 0, 0, 0, 3, 0, 0, 0, 'a', 0, 'b' } },
+	{ "string with a dirty padding",
+	  "padding is not zero",
+	  16,
+	  { STRING, 0, 0, 0, 1, 0, 0, 0, 'a', 1 } },
 	{ "data with a dirty padding",
+	  "padding is not zero",
 	  16,
 	  { DATA, 0, 0, 0, 1, 0, 0, 0, 'a', 0, 0, 0, 0, 0, 0, 1 } },
-	{ "number of 12 bits", 16, { NUMBER, 0, 0, 0, 12 } },
-	{ "number wider than it says", 16, { NUMBER, 0, 0, 0, 8, 0, 0, 0, 0, 1 } },
-	{ "number without a value", 8, { NUMBER, 0, 0, 0, 8 } },
-	{ "array of 4 Gi", 16, { ARRAY, 0, 0, 0, 0xff, 0xff, 0xff, 0xff } },
-	{ "array longer than its bytes", 16, { ARRAY, 0, 0, 0, 2, 0, 0, 0, BOOLEAN } },
-	{ "dictionary of 4 Gi", 16, { DICTIONARY, 0, 0, 0, 0xff, 0xff, 0xff, 0xff } },
-	{ "dictionary without a value", 16, { DICTIONARY, 0, 0, 0, 1, 0, 0, 0, STRING } },
-	{ "key that is no string", 24, { DICTIONARY, 0, 0, 0, 1, 0, 0, 0, BOOLEAN } },
-	{ "key that comes twice", 40, { DICTIONARY, 0, 0, 0, 2,       0, 0, 0, STRING, 0, 0, 0,
-					0,          0, 0, 0, BOOLEAN, 0, 0, 0, 0,      0, 0, 0,
-					STRING,     0, 0, 0, 0,       0, 0, 0, BOOLEAN } },
+	{ "number of 12 bits", "not 8, 16, 32 or 64 bits", 16, { NUMBER, 0, 0, 0, 12 } },
+	{ "number wider than it says",
+	  "larger than its width",
+	  16,
+	  { NUMBER, 0, 0, 0, 8, 0, 0, 0, 0, 1 } },
+	{ "number without a value", "larger than what is left", 8, { NUMBER, 0, 0, 0, 8 } },
+	{ "array of 4 Gi", "more members than", 16, { ARRAY, 0, 0, 0, 0xff, 0xff, 0xff, 0xff } },
+	{ "array longer than its bytes",
+	  "more members than",
+	  16,
+	  { ARRAY, 0, 0, 0, 2, 0, 0, 0, BOOLEAN } },
+	{ "dictionary of 4 Gi",
+	  "more members than",
+	  16,
+	  { DICTIONARY, 0, 0, 0, 0xff, 0xff, 0xff, 0xff } },
+	{ "dictionary without a value",
+	  "more members than",
+	  16,
+	  { DICTIONARY, 0, 0, 0, 1, 0, 0, 0, STRING } },
+	{ "key that is no string",
+	  "key is no string",
+	  24,
+	  { DICTIONARY, 0, 0, 0, 1, 0, 0, 0, BOOLEAN } },
+	{ "key that comes twice",
+	  "key comes twice",
+	  40,
+	  { DICTIONARY, 0, 0, 0, 2, 0, 0, 0,      STRING, 0, 0, 0, 0, 0, 0, 0,      BOOLEAN,
+	    0,          0, 0, 0, 0, 0, 0, STRING, 0,      0, 0, 0, 0, 0, 0, BOOLEAN } },
+	{ "string that is not UTF-8",
+	  "not UTF-8 at byte 1",
+	  16,
+	  { STRING, 0, 0, 0, 2, 0, 0, 0, 'a', 0xff } },
+	{ "set of 4 Gi", "more members than", 16, { SET, 0, 0, 0, 0xff, 0xff, 0xff, 0xff } },
+	{ "set that holds a value twice",
+	  "a value twice",
+	  24,
+	  { SET, 0, 0, 0, 2, 0, 0, 0, BOOLEAN, 0, 0, 0, 0, 0, 0, 0, BOOLEAN } },
+	{ "set that holds a number in two widths",
+	  "a value twice",
+	  40,
+	  { SET, 0, 0, 0, 2, 0, 0, 0,      NUMBER, 0, 0, 0,  8, 0, 0, 0, 1,
+	    0,   0, 0, 0, 0, 0, 0, NUMBER, 0,      0, 0, 16, 0, 0, 0, 1 } },
+	{ "ordered set that holds a value twice",
+	  "a value twice",
+	  24,
+	  { ORDERED_SET, 0, 0, 0, 2, 0, 0, 0, BOOLEAN, 0, 0, 0, 0, 0, 0, 0, BOOLEAN } },
+	{ "set with nothing in it", "kind that is not known", 16, { SET, 0, 0, 0, 1 } },
 };
 
 START_TEST(hostile_bytes_are_refused)
 {
-	for (size_t i = 0; i < sizeof(hostiles) / sizeof(hostiles[0]); i++)
+	for (size_t i = 0; i < sizeof(hostiles) / sizeof(hostiles[0]); i++) {
+		reason_clear();
 		ck_assert_msg(try(hostiles[i].bytes, hostiles[i].size) == -EBADMSG, "%s",
 			      hostiles[i].why);
+		ck_assert_msg(strstr(reason_last(), hostiles[i].reason) != NULL, "%s: %s",
+			      hostiles[i].why, reason_last());
+	}
 }
 END_TEST
 
@@ -299,5 +379,6 @@ END_TEST
 
 UNIT_TESTS("binary", everything_comes_back_equal, none_is_a_value_only_alone,
 	   what_follows_a_value_is_left_to_the_caller, other_classes_are_refused,
-	   buffer_keeps_its_limit, depth_is_bounded_both_ways, number_of_nodes_is_bounded_both_ways,
-	   hostile_bytes_are_refused, every_truncation_is_refused, random_changes_do_no_harm)
+	   buffer_keeps_its_limit, form_is_deterministic, depth_is_bounded_both_ways,
+	   number_of_nodes_is_bounded_both_ways, hostile_bytes_are_refused,
+	   every_truncation_is_refused, random_changes_do_no_harm)
