@@ -7,6 +7,7 @@
 
 #include <base/unit_test.h>
 #include <objects/invoke.h>
+#include <objects/ledger.h>
 #include <objects/object.h>
 
 #include <pthread.h>
@@ -130,6 +131,50 @@ static void construct(OSObject *self)
 {
 	constructed = self;
 }
+
+/* As in C++, where constructors set all that they know of. */
+static void construct_head(OSObject *self)
+{
+	constructed = self;
+	self->cxx = &constructed;
+	self->meta = NULL;
+	self->refcount = 0;
+	self->flags = 0;
+	self->ivars = NULL;
+}
+
+START_TEST(construct_of_the_nearest_class_above_serves)
+{
+	OSMetaClass above = base_class, middle = derived_class, below = derived_class;
+	OSObject *object;
+
+	above.construct = construct;
+	middle.construct = construct_head;
+	middle.super = &above;
+	below.super = &middle;
+	constructed = NULL;
+	object = OSObjectAllocate(&below);
+	ck_assert_ptr_eq(constructed, object);
+	ck_assert_ptr_eq(object->cxx, &constructed);
+	ck_assert_ptr_eq(object->meta, &below);
+	ck_assert_uint_eq(atomic_load(&object->refcount), 1);
+	OSObjectRelease(object);
+}
+END_TEST
+
+/* An object of the ledger has a flag before it has a class. */
+START_TEST(construct_leaves_the_flags)
+{
+	OSMetaClass meta = base_class;
+	OSObject *object;
+
+	meta.construct = construct_head;
+	ledger_is_kept = true;
+	object = OSObjectAllocate(&meta);
+	ck_assert_uint_eq(object->flags, OBJECT_LEDGER);
+	OSObjectRelease(object);
+}
+END_TEST
 
 START_TEST(construct_runs_on_the_new_object)
 {
@@ -482,7 +527,8 @@ START_TEST(returns_have_names)
 END_TEST
 
 UNIT_TESTS("class", allocated_object_is_zeroed_and_has_one_reference,
-	   construct_runs_on_the_new_object, last_release_frees_once, free_is_not_routed,
+	   construct_runs_on_the_new_object, construct_of_the_nearest_class_above_serves,
+	   construct_leaves_the_flags, last_release_frees_once, free_is_not_routed,
 	   runtime_state_is_freed_when_there_is_some, cast_follows_the_chain,
 	   objects_tell_their_class, required_cast_keeps_null_and_what_fits,
 	   required_cast_of_another_class_names_both_and_ends,

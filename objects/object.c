@@ -31,6 +31,20 @@ void object_state_free_set(object_state_free_fn free_state)
 	atomic_store_explicit(&state_free, free_state, memory_order_release);
 }
 
+/* A class in C that is derived from one in C++ has that one's constructors. They set every field
+ * that C++ knows of, so the flags are kept for them. */
+static void construct(const OSMetaClass *meta, OSObject *object)
+{
+	const uint32_t flags = object->flags;
+
+	while (meta != NULL && meta->construct == NULL)
+		meta = meta->super;
+	if (meta == NULL)
+		return;
+	meta->construct(object);
+	object->flags = flags;
+}
+
 OSObject *OSObjectAllocate(const OSMetaClass *meta)
 {
 	OSObject *object = UNLIKELY(ledger_is_kept) ? ledger_allocate(meta, meta->instance_size,
@@ -39,10 +53,9 @@ OSObject *OSObjectAllocate(const OSMetaClass *meta)
 
 	if (object == NULL)
 		return NULL;
+	construct(meta, object);
 	object->meta = meta;
 	atomic_init(&object->refcount, 1);
-	if (meta->construct != NULL)
-		meta->construct(object);
 	return object;
 }
 
