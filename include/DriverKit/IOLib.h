@@ -20,7 +20,9 @@ void *IOMalloc(size_t length);
 void *IOMallocZero(size_t length);
 void IOFree(void *address, size_t length); // NULL is ignored
 
-/* `count` zeroed elements of `type`; NULL: out of memory, or too many for it. */
+#ifndef __cplusplus
+/* `count` zeroed elements of `type`; NULL: out of memory, or too many for it. In C++ their
+ * constructors run as well, and their destructors when they are deleted. */
 #define IONewZero(type, count) ((type *)calloc((count), sizeof(type)))
 
 /* Free what IONewZero gave and forget it. */
@@ -29,6 +31,7 @@ void IOFree(void *address, size_t length); // NULL is ignored
 		IOFree((pointer), (size_t)(count) * sizeof(type)); \
 		(pointer) = NULL;                                  \
 	} while (0)
+#endif
 
 /* Wait. The calling thread keeps its queue; all other queues go on. */
 void IOSleep(uint64_t milliseconds);
@@ -42,4 +45,6 @@ void IOLog(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }
+
+#include <DriverKit/IOLib.hpp>
 #endif

@@ -77,9 +77,15 @@ enum {
 	kUSBHostReturnNoPower = (IOReturn)0xe0005001U,
 };
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 /* The constant's name ("kIOReturnAborted"); "0x%08x" texts are kept per thread for unknown ones. */
 const char *IOReturnString(IOReturn ret);
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif

@@ -5,9 +5,15 @@
 
 #include <DriverKit/OSCollections.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 extern OSBoolean *const kOSBooleanTrue;
 extern OSBoolean *const kOSBooleanFalse;
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif

@@ -16,16 +16,25 @@
  * the method.
  */
 
+#ifndef __cplusplus
 #include <stdatomic.h>
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <DriverKit/IOReturn.h>
 
+#ifdef __cplusplus
+extern "C" {
+class OSAction;
+class OSObject;
+#else
+typedef struct OSAction OSAction;
+typedef struct OSObject OSObject;
+#endif
 #pragma GCC visibility push(default)
 
-typedef struct OSObject OSObject;
 typedef struct OSMetaClass OSMetaClass;
 struct wire_reader;
 struct wire_writer;
@@ -67,10 +76,14 @@ struct OSMetaClass {
 	const struct OSMethod *methods; // ascending by shape->id
 	const char *const *queue_names; // QUEUENAME(...)s of this class
 	uint32_t n_queue_names;
-	void (*construct)(OSObject *self); // C++ constructors in place; NULL in C
+	/* C++ constructors in place; NULL in C. That of the nearest class above serves then. It
+	 * must not look at the object: its class and its count are set behind it. */
+	void (*construct)(OSObject *self);
 };
 
-/* The head of every instance. Fields are private to the object model. */
+#ifndef __cplusplus
+/* The head of every instance. Fields are private to the object model. In C++ the same head is
+ * OSMetaClassBase. */
 struct OSObject {
 	void *cxx; // belongs to C++: its vtable pointer, at offset 0
 	const OSMetaClass *meta;
@@ -78,6 +91,17 @@ struct OSObject {
 	uint32_t flags;
 	struct OSObject_IVars *ivars; // private to the runtime
 };
+_Static_assert(offsetof(struct OSObject, cxx) == 0 &&
+		       offsetof(struct OSObject, meta) == sizeof(void *) &&
+		       offsetof(struct OSObject, refcount) == 2 * sizeof(void *) &&
+		       offsetof(struct OSObject, flags) == 2 * sizeof(void *) + 4 &&
+		       offsetof(struct OSObject, ivars) == 2 * sizeof(void *) + 8 &&
+		       sizeof(struct OSObject) == 3 * sizeof(void *) + 8,
+	       "the head of an object is the same in C and in C++");
+
+/* The argument list of a method as iig wrote it; see IMPL. */
+#define IMPL(cls, method) cls##_##method##_Impl(cls##_##method##_Args)
+#endif
 
 /*
  * Ownership goes by name. What a method named get… or Get… gives is borrowed (+0): valid while its
@@ -107,9 +131,6 @@ struct OSObject {
 		OSObjectRelease((object)); \
 		(object) = NULL;           \
 	} while (0)
-
-/* The argument list of a method as iig wrote it; see IMPL. */
-#define IMPL(cls, method) cls##_##method##_Impl(cls##_##method##_Args)
 
 extern const OSMetaClass gOSObjectMetaClass;
 
@@ -162,7 +183,6 @@ kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
  * Deliver a callback (a TARGET method) through its action: the message is copied, the objects in
  * it are kept, and the action's target runs it on its own queue. Never blocks, never waits.
  */
-typedef struct OSAction OSAction;
 kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape, const void *msg);
 
 /* Refuse a call because of one of its parameters (NULL, or longer than its room): records the
@@ -171,3 +191,8 @@ kern_return_t OSMethodRefuse(const struct OSMethodShape *shape, kern_return_t st
 			     const char *parameter);
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+
+#include <DriverKit/OSMetaClass.hpp>
+#endif

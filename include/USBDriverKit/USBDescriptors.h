@@ -77,6 +77,9 @@ typedef struct __attribute__((packed)) IOUSBEndpointDescriptor {
 } IOUSBEndpointDescriptor;
 
 #if !defined(__IIG)
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 /* The next endpoint of `interface` after `current` (NULL: the first); NULL: no more. Never leaves
  * the wTotalLength of `configuration`; stops at a malformed descriptor. */
@@ -87,4 +90,7 @@ IOUSBGetNextEndpointDescriptor(const IOUSBConfigurationDescriptor *configuration
 
 void IOUSBHostFreeDescriptor(const void *descriptor);
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 #endif

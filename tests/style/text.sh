@@ -20,7 +20,7 @@ refuse "Name no machine's folders." '/home/[a-z]+|/work|/root'
 
 unmarked=$(
 	{
-		scripts/sources all | grep -E '\.([ch]|iig|sh|py)$|(^|/)meson\.build$' || true
+		scripts/sources all | grep -E '\.([ch]|[ch]pp|iig|sh|py)$|(^|/)meson\.build$' || true
 		scripts/sources shell
 	} | sort -u | while read -r file; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$file"
