@@ -22,7 +22,9 @@ static bool one_of(const char *name, const char *const *words)
 static const char *const reserved_params[] = {
 	"self", "ret", "msg", "restrict", "_Bool", "_Atomic", "_Generic", "_Noreturn", NULL,
 };
-static const char *const reserved_methods[] = { "retain", "release", "restrict", NULL };
+static const char *const reserved_methods[] = {
+	"retain", "release", "restrict", "super", "ivars", "OSDispatchSuper", NULL,
+};
 
 static bool begins_with(const char *name, const char *prefix)
 {

@@ -6,10 +6,12 @@
 #include <iig/model.h>
 #include <iig/text.h>
 
-void emit_header(struct text *out, const struct model *model);
+/* `cxx` is the header that C++ is sent to, beside this one; NULL: C alone. */
+void emit_header(struct text *out, const struct model *model, const char *cxx);
 
-/* `header` is the name by which the source includes the header, brackets or quotes included. */
-void emit_source(struct text *out, const struct model *model, const char *header);
+/* `header` is the name by which the source includes the header, brackets or quotes included.
+ * `is_cxx`: the classes are implemented in C++, and bring their constructors. */
+void emit_source(struct text *out, const struct model *model, const char *header, bool is_cxx);
 
 /* The lines that every generated file begins with. */
 void emit_origin(struct text *out, const struct model *model);

@@ -17,10 +17,12 @@ struct header {
 
 /* ---- the file ---- */
 
-static void emit_includes(struct header *h)
+static void emit_includes(struct header *h, const char *cxx)
 {
 	emit_origin(h->out, h->model);
 	text_add(h->out, "#pragma once\n\n");
+	if (cxx != NULL)
+		EMIT(h->out, "#ifdef __cplusplus\n#include \"$cxx$\"\n#else\n", { "cxx", cxx });
 	text_add(h->out, "#include <DriverKit/OSMetaClass.h>\n");
 	for (size_t i = 0; i < h->model->unit->n_items; i++) {
 		const struct item *item = &h->model->unit->items[i];
@@ -317,10 +319,10 @@ static void trim(struct text *out)
 		out->data[--out->size] = '\0';
 }
 
-void emit_header(struct text *out, const struct model *model)
+void emit_header(struct text *out, const struct model *model, const char *cxx)
 {
 	struct header h = { out, model->arena, model };
-	emit_includes(&h);
+	emit_includes(&h, cxx);
 	if (!model->only_protocols)
 		text_add(out, "#pragma GCC visibility push(default)\n\n");
 	emit_typedefs(&h);
@@ -342,4 +344,6 @@ void emit_header(struct text *out, const struct model *model)
 	for (size_t i = 0; i < model->n_classes; i++)
 		emit_implementations(&h, model->classes[i]);
 	trim(out);
+	if (cxx != NULL)
+		text_add(out, "#endif\n");
 }

@@ -200,6 +200,9 @@ static void emit_rows(struct source *s, const struct model_class *cls)
 
 static void emit_metaclass(struct source *s, const struct model_class *cls)
 {
+	if (s->is_cxx)
+		EMIT(s->out, "void $cls$_construct(OSObject *self); // in C++\n\n",
+		     { "cls", cls->name });
 	EMIT(s->out,
 	     "const OSMetaClass g$cls$MetaClass = {\n"
 	     "\t.name = \"$cls$\",\n"
@@ -214,6 +217,8 @@ static void emit_metaclass(struct source *s, const struct model_class *cls)
 	if (cls->n_queues > 0)
 		EMIT(s->out, "\t.queue_names = $cls$_queues,\n\t.n_queue_names = $n$,\n",
 		     { "n", source_number(s, cls->n_queues) }, { "cls", cls->name });
+	if (s->is_cxx)
+		EMIT(s->out, "\t.construct = $cls$_construct,\n", { "cls", cls->name });
 	EMIT(s->out,
 	     "};\n\n"
 	     "__attribute__((constructor)) static void register_$cls$(void)\n"
@@ -292,10 +297,15 @@ static void emit_head(struct source *s, struct text *out, const char *header)
 			text_add(out, helper_texts[i].text);
 }
 
-void emit_source(struct text *out, const struct model *model, const char *header)
+void emit_source(struct text *out, const struct model *model, const char *header, bool is_cxx)
 {
 	struct text body = { 0 };
-	struct source s = { .out = &body, .arena = model->arena, .model = model };
+	struct source s = {
+		.out = &body,
+		.arena = model->arena,
+		.model = model,
+		.is_cxx = is_cxx,
+	};
 	for (size_t i = 0; i < model->n_classes; i++)
 		emit_class(&s, model->classes[i]);
 	emit_head(&s, out, header);

@@ -4,6 +4,11 @@
  * iig: from an interface file to a C header and source.
  *
  *	iig --def X.iig --header X.h --impl X.c [--include-as '<dir/X.h>'] [--deps X.d] [-I DIR]…
+ *	    [--cxx-header X.hpp [--cxx-impl X.iig.cpp]]
+ *
+ * With --cxx-header X.h is for C++ as well: it leads there to X.hpp, which stands beside it. With
+ * --cxx-impl the classes of this file are implemented in C++, and that source joins them to the C
+ * source, which is needed in any case.
  *
  * parse → check → model → emit. Nothing is written unless everything was right.
  */
@@ -16,11 +21,13 @@
 
 #include <iig/check.h>
 #include <iig/emit.h>
+#include <iig/emit_cxx.h>
 #include <iig/model.h>
 #include <iig/parse.h>
 
 struct options {
 	const char *definition, *header, *impl, *include_as, *deps;
+	const char *cxx_header, *cxx_impl; // NULL: none
 	const char **include_dirs;
 	size_t n_include_dirs;
 };
@@ -28,7 +35,7 @@ struct options {
 static int usage(void)
 {
 	fputs("usage: iig --def FILE.iig --header OUT.h --impl OUT.c [--include-as NAME]\n"
-	      "           [--deps OUT.d] [-I DIR]...\n",
+	      "           [--deps OUT.d] [-I DIR]... [--cxx-header OUT.hpp [--cxx-impl OUT.cpp]]\n",
 	      stderr);
 	return 2;
 }
@@ -41,6 +48,8 @@ static int read_options(struct arena *arena, int argc, char **argv, struct optio
 		{ "impl", required_argument, NULL, 'i' },
 		{ "include-as", required_argument, NULL, 'a' },
 		{ "deps", required_argument, NULL, 'D' },
+		{ "cxx-header", required_argument, NULL, 'H' },
+		{ "cxx-impl", required_argument, NULL, 'C' },
 		{ 0 },
 	};
 	for (int c; (c = getopt_long(argc, argv, "I:", known, NULL)) != -1;) {
@@ -60,6 +69,12 @@ static int read_options(struct arena *arena, int argc, char **argv, struct optio
 		case 'D':
 			options->deps = optarg;
 			break;
+		case 'H':
+			options->cxx_header = optarg;
+			break;
+		case 'C':
+			options->cxx_impl = optarg;
+			break;
 		case 'I':
 			ARENA_APPEND(arena, options->include_dirs, options->n_include_dirs,
 				     (const char *)optarg);
@@ -69,7 +84,8 @@ static int read_options(struct arena *arena, int argc, char **argv, struct optio
 		}
 	}
 	bool complete = options->definition != NULL && options->header != NULL &&
-			options->impl != NULL && optind == argc;
+			options->impl != NULL && optind == argc &&
+			(options->cxx_impl == NULL || options->cxx_header != NULL);
 	return complete ? 0 : -EINVAL;
 }
 
@@ -122,29 +138,69 @@ static const char *dependencies(const struct unit *unit, const struct options *o
 	return arena_format(unit->arena, "%s\n", text);
 }
 
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash == NULL ? path : slash + 1;
+}
+
 /* The name by which the source includes the header: as given, or the header's last part. */
 static const char *header_name(struct arena *arena, const struct options *options)
 {
 	if (options->include_as != NULL)
 		return options->include_as;
-	const char *slash = strrchr(options->header, '/');
-	return arena_format(arena, "\"%s\"", slash == NULL ? options->header : slash + 1);
+	return arena_format(arena, "\"%s\"", last_part(options->header));
 }
 
-static int emit(const struct unit *unit, const struct options *options)
+static int emit_cxx(const struct model *model, const struct options *options)
 {
-	const struct model *model = model_new(unit);
 	struct text header = { 0 }, source = { 0 };
-	emit_header(&header, model);
-	emit_source(&source, model, header_name(unit->arena, options));
-	int error = save(unit->arena, options->header, header.data);
-	if (error == 0)
-		error = save(unit->arena, options->impl, source.data);
-	if (error == 0 && options->deps != NULL)
-		error = save(unit->arena, options->deps, dependencies(unit, options));
+	emit_cxx_header(&header, model, options->cxx_impl != NULL);
+	int error = save(model->arena, options->cxx_header, header.data);
+	if (error == 0 && options->cxx_impl != NULL) {
+		emit_cxx_source(&source, model, header_name(model->arena, options));
+		error = save(model->arena, options->cxx_impl, source.data);
+	}
 	text_deinit(&header);
 	text_deinit(&source);
 	return error;
+}
+
+static int emit(const struct model *model, const struct options *options)
+{
+	struct text header = { 0 }, source = { 0 };
+	bool cxx = options->cxx_header != NULL;
+	emit_header(&header, model, cxx ? last_part(options->cxx_header) : NULL);
+	emit_source(&source, model, header_name(model->arena, options), options->cxx_impl != NULL);
+	int error = save(model->arena, options->header, header.data);
+	if (error == 0)
+		error = save(model->arena, options->impl, source.data);
+	if (error == 0 && cxx)
+		error = emit_cxx(model, options);
+	if (error == 0 && options->deps != NULL)
+		error = save(model->arena, options->deps, dependencies(model->unit, options));
+	text_deinit(&header);
+	text_deinit(&source);
+	return error;
+}
+
+/* What C++ has no form for. */
+static void check_cxx(struct unit *unit, const struct options *options)
+{
+	for (size_t i = 0; i < unit->n_classes; i++) {
+		const struct class *cls = unit->classes[i];
+		if (!cls->is_complete || !cls->is_main)
+			continue;
+		if (options->cxx_header != NULL && cls->is_protocol)
+			unit_error(unit, cls->where,
+				   "class %s: a PROTOCOL class is for C alone: leave --cxx-header "
+				   "away",
+				   cls->name);
+		if (options->cxx_impl != NULL && cls->super == NULL)
+			unit_error(unit, cls->where,
+				   "class %s: the root is implemented in C: leave --cxx-impl away",
+				   cls->name);
+	}
 }
 
 static int compile(struct arena *arena, const struct options *options)
@@ -156,9 +212,11 @@ static int compile(struct arena *arena, const struct options *options)
 	}
 	if (unit.n_errors == 0)
 		check(&unit);
+	if (unit.n_errors == 0)
+		check_cxx(&unit, options);
 	if (unit.n_errors > 0)
 		return 1;
-	return emit(&unit, options) == 0 ? 0 : 1;
+	return emit(model_new(&unit), options) == 0 ? 0 : 1;
 }
 
 int main(int argc, char **argv)

@@ -28,6 +28,7 @@ struct source {
 	struct text *out; // the part behind the helpers
 	struct arena *arena;
 	const struct model *model;
+	bool is_cxx;                 // the classes are implemented in C++
 	unsigned helpers;            // enum helper
 	const char **extern_classes; // named by a decoder, declared nowhere
 	size_t n_extern_classes;
