@@ -532,7 +532,10 @@ kern_return_t memory_share(IOMemoryDescriptor *memory, bool read_only)
 		return ret;
 
 	read_only = read_only || backing.direction == kIOMemoryDirectionOut;
-	int flags = fcntl(backing.fd, F_GETFL), seals = fcntl(backing.fd, F_GET_SEALS);
+	int seals = fcntl(backing.fd, F_GET_SEALS);
+	if (!read_only && (seals < 0 || (seals & F_SEAL_SEAL) != 0))
+		return kIOReturnSuccess; // given away before, more often than not
+	int flags = fcntl(backing.fd, F_GETFL);
 	if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY)
 		return kIOReturnSuccess;
 	/* The last seal: what a client may still add would bind the others. */
