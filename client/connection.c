@@ -380,15 +380,26 @@ void connection_drain(struct connection *c)
 		carry_out_end(c);
 }
 
-int connection_take_descriptor(struct connection *c, uint64_t sequence)
+static int find_descriptor(struct connection *c, uint64_t sequence)
 {
 	int fd = -1;
-	connection_drain(c);
-	pthread_mutex_lock(&c->lock);
 	for (unsigned i = 0; i < c->n_descriptors; i++)
 		if (c->descriptors[i].sequence == sequence)
 			fd = steal_fd(&c->descriptors[i].fd);
+	return fd;
+}
+
+/* It was sent before the reply that the caller has, so the socket is read no further than that.
+ * What is wrong with the socket is left to connection_drain. */
+int connection_take_descriptor(struct connection *c, uint64_t sequence)
+{
+	pthread_mutex_lock(&c->lock);
+	int fd = find_descriptor(c, sequence);
+	for (int n = 0; n < MESSAGES_PER_TURN && fd < 0 && !c->ended && read_message(c) == 1; n++)
+		fd = find_descriptor(c, sequence);
 	pthread_mutex_unlock(&c->lock);
+	if (fd < 0)
+		connection_drain(c);
 	return fd;
 }
 
