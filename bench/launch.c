@@ -9,6 +9,7 @@
  *	          one who it is
  *	restart   SIGKILL of the driver → the next successful call of an application, which hears
  *	          of the new service, opens it, and calls
+ *	restart-usb  the same of the driver of that device, which is claimed anew
  *	spawn     posix_spawn of a program that does nothing → its first byte
  *	bwrap     the same in bubblewrap, with namespaces of its own
  *
@@ -30,6 +31,7 @@
 #include <bench/measure.h>
 #include <bench/rig.h>
 #include <client/directory.h>
+#include <drivers/usb_reader/usb_reader.h>
 #include <opendext/client.h>
 
 enum { PATIENCE_MS = 20000 };
@@ -44,6 +46,7 @@ struct watch {
 	io_service_t service; // the last that came
 	uint64_t entry;       // its id
 	uint64_t came, went;  // ticks; 0: not since they were cleared
+	bool (*call)(io_connect_t connect);
 };
 
 static void on_coming(void *refcon, io_iterator_t iterator)
@@ -142,16 +145,29 @@ static bool start_driver(void *context, struct bench_round *round)
 	return true;
 }
 
-static bool call_again(const struct watch *watch)
+static bool call_echo(io_connect_t connect)
 {
 	uint64_t in[16] = { 0 }, out[16];
 	uint32_t n = 16;
+	return IOConnectCallScalarMethod(connect, ECHO_CALL, in, 16, out, &n) == kIOReturnSuccess &&
+	       n == 16 && out[15] == 1;
+}
+
+static bool call_usb_reader(io_connect_t connect)
+{
+	uint64_t out[kUsbReaderStatisticsCount];
+	uint32_t n = kUsbReaderStatisticsCount;
+	return IOConnectCallScalarMethod(connect, kUsbReaderMethodGetStatistics, NULL, 0, out,
+					 &n) == kIOReturnSuccess &&
+	       n == kUsbReaderStatisticsCount;
+}
+
+static bool call_again(const struct watch *watch)
+{
 	io_connect_t connect = IO_OBJECT_NULL;
 	bool ok =
 		IOServiceOpen(watch->service, mach_task_self(), 0, &connect) == kIOReturnSuccess &&
-		IOConnectCallScalarMethod(connect, ECHO_CALL, in, 16, out, &n) ==
-			kIOReturnSuccess &&
-		n == 16 && out[15] == 1;
+		watch->call(connect);
 	if (connect != IO_OBJECT_NULL)
 		IOServiceClose(connect);
 	return ok;
@@ -234,6 +250,19 @@ static bool plug(void *context, struct bench_round *round)
 	return true;
 }
 
+static bool kill_usb_driver(void *context, struct bench_round *round)
+{
+	struct watch *watch = context;
+	watch->came = watch->went = 0;
+	if (rename(device.away, device.here) < 0 || !wait_for_coming(watch) ||
+	    IORegistryEntryGetRegistryEntryID(watch->service, &watch->entry) != kIOReturnSuccess)
+		return false;
+	bench_round_begin(round);
+	bool ok = kill_driver(watch, round);
+	watch->went = 0;
+	return rename(device.here, device.away) == 0 && wait_for_going(watch) && ok;
+}
+
 /* --- a bare program --- */
 
 static bool spawn_once(const char *const *argv)
@@ -299,7 +328,7 @@ int main(int argc, char **argv)
 	static const char *const bwrap[] = { "bwrap", "--unshare-all", "--ro-bind", "/",
 					     "/",     BENCH_LAUNCHED,  NULL };
 	const char *const options[] = { "--virtual", device.option, NULL };
-	struct watch watch = { 0 }, usb_watch = { 0 };
+	struct watch watch = { .call = call_echo }, usb_watch = { .call = call_usb_reader };
 
 	bench_init(&bench, "launch", argc, argv);
 	if (!make_device()) {
@@ -317,6 +346,7 @@ int main(int argc, char **argv)
 	add("opendext", start_driver, &watch);
 	add("opendext-plug", plug, &usb_watch);
 	add("restart", kill_driver, &watch);
+	add("restart-usb", kill_usb_driver, &usb_watch);
 	add("spawn", spawn, bare);
 	if (spawn_once(bwrap))
 		add("bwrap", spawn, bwrap);
@@ -326,7 +356,9 @@ int main(int argc, char **argv)
 	add_ratio("opendext", "bwrap");
 	add_ratio("opendext-plug", "spawn");
 	add_ratio("restart", "spawn");
+	add_ratio("restart-usb", "restart");
 	bench_limit(&bench, "opendext", 2e6);
 	bench_limit(&bench, "restart", 10e6);
+	bench_limit(&bench, "restart-usb", 10e6);
 	return bench_run(&bench) ? bench_report(&bench) : EXIT_FAILURE;
 }
