@@ -52,6 +52,14 @@ static bool submit_many(struct caller *caller, const uint64_t *in, uint64_t *out
 	return ok;
 }
 
+static bool call_large(struct caller *caller, const uint64_t *in, uint64_t *out, size_t bytes)
+{
+	size_t size = bytes;
+	return IOConnectCallStructMethod(*(const io_connect_t *)caller->state, ECHO_LARGE_CALL, in,
+					 bytes, out, &size) == kIOReturnSuccess &&
+	       size == bytes;
+}
+
 static void open_opendext(struct caller *caller)
 {
 	opendext_connect = rig_open("echo", &caller->server);
@@ -69,6 +77,7 @@ static struct caller caller_opendext = {
 	.open = open_opendext,
 	.call = call_driver,
 	.call_many = submit_many,
+	.call_large = call_large,
 };
 static struct caller caller_unfiltered = {
 	.name = "opendext-nofilter",
@@ -164,6 +173,28 @@ static bool many_at_once(void *context, struct bench_round *round)
 	return true;
 }
 
+/* Structures: the caller has one, and wants the answer in memory of its own. */
+struct large {
+	struct caller *caller;
+	size_t bytes;
+};
+
+static bool one_structure(void *context, struct bench_round *round)
+{
+	static uint64_t in[CALLER_LARGE_MAX / 8], out[CALLER_LARGE_MAX / 8];
+	const struct large *large = context;
+	size_t last_word = large->bytes / 8 - 1;
+	uint64_t last = round->begin;
+	do {
+		in[0]++;
+		in[last_word]++;
+		if (!large->caller->call_large(large->caller, in, out, large->bytes) ||
+		    out[0] != in[0] || out[last_word] != in[last_word])
+			return false;
+	} while (bench_next(round, &last));
+	return true;
+}
+
 /* The same as CALLER_FLIGHT threads that share one connection: the only form that IOKit offers. */
 struct team {
 	struct caller *caller;
@@ -254,6 +285,24 @@ static void add_special(struct bench *b, struct caller *caller, const char *name
 	bench_add_pins(b, cell, steady_pins, 2);
 }
 
+static void add_large(struct bench *b, struct caller *caller, const char *const *names)
+{
+	static const size_t sizes[] = { 64 << 10, CALLER_LARGE_MAX };
+	for (int i = 0; i < 2; i++) {
+		struct large *large = calloc(1, sizeof(*large)); // of the program, to its end
+		if (large == NULL)
+			server_die("memory");
+		*large = (struct large){ caller, sizes[i] };
+		struct bench_cell cell = {
+			.name = names[i],
+			.run = one_structure,
+			.context = large,
+			.server = caller->server,
+		};
+		bench_add_pins(b, cell, steady_pins, 2);
+	}
+}
+
 static void add_paced(struct bench *b, struct caller *caller)
 {
 	bench_add(b, &(struct bench_cell){ .name = caller->name,
@@ -330,6 +379,12 @@ static void add_ratios(struct bench *b)
 							 .metric = BENCH_P99,
 							 .limit = 1 });
 	}
+	for (int p = 0; p < 2; p++) {
+		add_ratio(b, "opendext-64K", "ring-64K", steady_pins[p], 1.1, 0);
+		add_ratio(b, "opendext-1M", "ring-1M", steady_pins[p], 1.1, 0);
+		add_ratio(b, "stream-64K", "opendext-64K", steady_pins[p], 0, 0);
+		add_ratio(b, "stream-1M", "opendext-1M", steady_pins[p], 0, 0);
+	}
 	bench_add_ratio(b, (struct bench_ratio){ .name = "opendext.p99/opendext-one.p99",
 						 .a = "opendext",
 						 .b = "opendext",
@@ -355,6 +410,7 @@ int main(int argc, char **argv)
 		&caller_futex,
 		&caller_ioctl,
 		&caller_seqpacket,
+		&caller_stream,
 #if BENCH_SDBUS
 		&caller_sdbus,
 #endif
@@ -363,6 +419,14 @@ int main(int argc, char **argv)
 #if BENCH_GRPC
 		&caller_grpc,
 #endif
+	};
+	static const struct {
+		struct caller *caller;
+		const char *names[2];
+	} large[] = {
+		{ &caller_opendext, { "opendext-64K", "opendext-1M" } },
+		{ &caller_ring, { "ring-64K", "ring-1M" } },
+		{ &caller_stream, { "stream-64K", "stream-1M" } },
 	};
 	static const char *const drivers[] = { "echo", "unfiltered" };
 	/* Busy CPUs need not be kept awake, and those that were would stay so for the next cell. */
@@ -376,7 +440,8 @@ int main(int argc, char **argv)
 		if (!bench_wants(&bench, callers[i]->name))
 			continue;
 		callers[i]->open(callers[i]);
-		add_steady(&bench, callers[i]);
+		if (callers[i]->call != NULL)
+			add_steady(&bench, callers[i]);
 	}
 	add_paced(&bench, &caller_opendext);
 	add_paced(&bench, &caller_ring);
@@ -391,6 +456,8 @@ int main(int argc, char **argv)
 #if BENCH_SDBUS
 	add_special(&bench, &caller_sdbus, "sdbus-4", false, many_at_once);
 #endif
+	for (int i = 0; i < 3; i++)
+		add_large(&bench, large[i].caller, large[i].names);
 	add_ratios(&bench);
 	return bench_run(&bench) ? bench_report(&bench) : EXIT_FAILURE;
 }

@@ -7,6 +7,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,22 +15,25 @@
 extern "C" {
 #endif
 
-enum { CALLER_SCALARS = 16, CALLER_FLIGHT = 4 };
+enum { CALLER_SCALARS = 16, CALLER_FLIGHT = 4, CALLER_LARGE_MAX = 1 << 20 };
 
 struct caller {
 	const char *name;
 	/* Required. Start the server, and connect. Exits on failure. */
 	void (*open)(struct caller *caller);
-	/* Required. One call and its reply. */
+	/* Required, but for one that has call_large alone. One call and its reply. */
 	bool (*call)(struct caller *caller, const uint64_t *in, uint64_t *out);
 	/* Optional. CALLER_FLIGHT calls under way at once; `in` and `out` are of all of them. */
 	bool (*call_many)(struct caller *caller, const uint64_t *in, uint64_t *out);
+	/* Optional. A structure of so many bytes goes there, and the server's copy of it comes
+	 * back. */
+	bool (*call_large)(struct caller *caller, const uint64_t *in, uint64_t *out, size_t bytes);
 	pid_t server; // 0: none
 	void *state;
 };
 
-extern struct caller caller_ring, caller_futex, caller_ioctl, caller_seqpacket, caller_sdbus,
-	caller_grpc;
+extern struct caller caller_ring, caller_futex, caller_ioctl, caller_seqpacket, caller_stream,
+	caller_sdbus, caller_grpc;
 
 static inline void caller_fill(uint64_t *in, uint64_t number)
 {

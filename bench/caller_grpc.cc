@@ -107,4 +107,4 @@ void open_channel(struct caller *caller)
 
 }
 
-struct caller caller_grpc = { "grpc", open_channel, call, nullptr, 0, nullptr };
+struct caller caller_grpc = { "grpc", open_channel, call, nullptr, nullptr, 0, nullptr };

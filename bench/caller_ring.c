@@ -8,6 +8,7 @@
 #include <bench/caller.h>
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 struct bare {
 	struct ring_view view;
 	int doorbell_fd;
+	uint8_t *large;              // shared: a structure, and behind it what comes back
 	struct waiting waiting;      // of each side, after the fork
 	uint64_t tail;               // of the client
 	uint64_t head;               // of the server
@@ -53,9 +55,13 @@ static void answer(struct bare *bare, struct ring_slot *slot)
 		atomic_store_explicit(&bare->view.header->server_cpu, bare->server_cpu,
 				      memory_order_relaxed);
 	}
-	ring_load(scalars, copy.payload, sizeof(scalars));
-	caller_serve(scalars);
-	ring_store(slot->payload, scalars, sizeof(scalars));
+	if (copy.structure_size != 0) {
+		memcpy(bare->large + CALLER_LARGE_MAX, bare->large, copy.structure_size);
+	} else {
+		ring_load(scalars, copy.payload, sizeof(scalars));
+		caller_serve(scalars);
+		ring_store(slot->payload, scalars, sizeof(scalars));
+	}
 	if (atomic_exchange(&slot->state, RING_ANSWERED) == RING_AWAITED)
 		futex_wake(&slot->state, 1, FUTEX_SHARED);
 }
@@ -103,18 +109,22 @@ static void open_ring(struct caller *caller)
 	    ring_view_init(&bare->view, memory_fd) < 0)
 		server_die("a ring");
 	close(memory_fd);
+	bare->large = server_shared_memory(2 * (size_t)CALLER_LARGE_MAX);
 	bare->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	caller->state = bare;
 	caller->server = server_fork(serve, bare);
 	waiting_init(&bare->waiting, WAITING_CALLER);
 }
 
-static void post(struct bare *bare, uint32_t index, const uint64_t *in)
+/* `in`, or a structure of `large` bytes. */
+static void post(struct bare *bare, uint32_t index, const uint64_t *in, uint32_t large)
 {
 	struct ring_view *view = &bare->view;
 	struct ring_slot *slot = &view->slots[index];
 	struct ring_entry *entry = &view->entries[bare->tail & (view->n_slots - 1)];
-	ring_store(slot->payload, in, CALLER_SCALARS * sizeof(*in));
+	if (in != NULL)
+		ring_store(slot->payload, in, CALLER_SCALARS * sizeof(*in));
+	atomic_store_explicit(&slot->structure_size, large, memory_order_relaxed);
 	atomic_store_explicit(&slot->caller_cpu, waiting_here(), memory_order_relaxed);
 	atomic_store_explicit(&slot->state, RING_POSTED, memory_order_relaxed);
 	atomic_store_explicit(&entry->slot, index, memory_order_relaxed);
@@ -147,12 +157,13 @@ static void take(struct bare *bare, uint32_t index, uint64_t *out)
 			futex_wait(&slot->state, RING_AWAITED, for_ever_ns, FUTEX_SHARED);
 		state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	}
-	ring_load(out, slot->payload, CALLER_SCALARS * sizeof(*out));
+	if (out != NULL)
+		ring_load(out, slot->payload, CALLER_SCALARS * sizeof(*out));
 }
 
 static bool call(struct caller *caller, const uint64_t *in, uint64_t *out)
 {
-	post(caller->state, 0, in);
+	post(caller->state, 0, in, 0);
 	take(caller->state, 0, out);
 	return true;
 }
@@ -160,9 +171,20 @@ static bool call(struct caller *caller, const uint64_t *in, uint64_t *out)
 static bool call_many(struct caller *caller, const uint64_t *in, uint64_t *out)
 {
 	for (uint32_t i = 0; i < CALLER_FLIGHT; i++)
-		post(caller->state, i, in + i * CALLER_SCALARS);
+		post(caller->state, i, in + i * CALLER_SCALARS, 0);
 	for (uint32_t i = 0; i < CALLER_FLIGHT; i++)
 		take(caller->state, i, out + i * CALLER_SCALARS);
+	return true;
+}
+
+/* In place: the server works in memory that both have. */
+static bool call_large(struct caller *caller, const uint64_t *in, uint64_t *out, size_t bytes)
+{
+	struct bare *bare = caller->state;
+	memcpy(bare->large, in, bytes);
+	post(bare, 0, NULL, (uint32_t)bytes);
+	take(bare, 0, NULL);
+	memcpy(out, bare->large + CALLER_LARGE_MAX, bytes);
 	return true;
 }
 
@@ -171,4 +193,5 @@ struct caller caller_ring = {
 	.open = open_ring,
 	.call = call,
 	.call_many = call_many,
+	.call_large = call_large,
 };

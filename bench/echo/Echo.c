@@ -5,6 +5,7 @@
  */
 
 #include <pthread.h>
+#include <string.h>
 
 #include <DriverKit/IOLib.h>
 
@@ -159,11 +160,42 @@ static kern_return_t events(OSObject *target, void *reference,
 	return kIOReturnSuccess;
 }
 
+static kern_return_t copy_bytes(IOMemoryMap *in, IOMemoryMap *out)
+{
+	if (IOMemoryMap_GetLength(out) != IOMemoryMap_GetLength(in))
+		return kIOReturnBadArgument;
+	memcpy((void *)(uintptr_t)IOMemoryMap_GetAddress(out),
+	       (const void *)(uintptr_t)IOMemoryMap_GetAddress(in), IOMemoryMap_GetLength(in));
+	return kIOReturnSuccess;
+}
+
+static kern_return_t call_large(OSObject *target, void *reference,
+				IOUserClientMethodArguments *arguments)
+{
+	(void)target;
+	(void)reference;
+	IOMemoryMap *in = NULL, *out = NULL;
+	if (arguments->structureInputDescriptor == NULL ||
+	    arguments->structureOutputDescriptor == NULL)
+		return kIOReturnBadArgument;
+	kern_return_t ret = IOMemoryDescriptor_CreateMapping(arguments->structureInputDescriptor, 0,
+							     0, 0, 0, 0, &in);
+	if (ret == kIOReturnSuccess)
+		ret = IOMemoryDescriptor_CreateMapping(arguments->structureOutputDescriptor, 0, 0,
+						       0, 0, 0, &out);
+	if (ret == kIOReturnSuccess)
+		ret = copy_bytes(in, out);
+	OSSafeReleaseNULL(in);
+	OSSafeReleaseNULL(out);
+	return ret;
+}
+
 #define ANY kIOUserClientVariableStructureSize
 
 static const IOUserClientMethodDispatch methods[ECHO_METHODS] = {
 	[ECHO_CALL] = { call, 0, ANY, 0, ANY, 0 },
 	[ECHO_EVENTS] = { events, 1, 2, 0, 0, 0 },
+	[ECHO_LARGE_CALL] = { call_large, 0, 0, ANY, 0, ANY },
 };
 
 kern_return_t IMPL(EchoUserClient, ExternalMethod)

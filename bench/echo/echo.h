@@ -4,8 +4,9 @@
 /* The methods of the Echo driver, for the driver and the benchmarks. */
 
 enum echo_method {
-	ECHO_CALL,   // any scalars: the same come back, each one more
-	ECHO_EVENTS, // asynchronous; in: how many, interval: completes so often, see event.h
+	ECHO_CALL,       // any scalars: the same come back, each one more
+	ECHO_EVENTS,     // asynchronous; in: how many, interval: completes so often, see event.h
+	ECHO_LARGE_CALL, // a structure above 4096 bytes: a copy of it comes back
 	ECHO_METHODS,
 };
 
