@@ -159,6 +159,7 @@ static int connection_new(struct connection **out, const struct DextDirectory_Op
 	turn_init(&c->maps);
 	list_init(&c->answered);
 	list_init(&c->mappings);
+	list_init(&c->regions);
 	c->id = msg->connection;
 	c->entry = msg->entry;
 	c->ring = ring;

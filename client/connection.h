@@ -47,9 +47,11 @@ struct connection {
 	struct buffers buffers;
 	_Atomic(struct submissions *) submissions; // owned; NULL: none was ever made
 
-	struct turn maps;     // one map or unmap at a time; guards what follows
-	bool unmapped;        // closed: nothing may be mapped any more
-	struct list mappings; // of struct mapping
+	struct turn maps;      // one map or unmap at a time; guards what follows
+	bool unmapped;         // closed: nothing may be mapped any more
+	struct list mappings;  // of struct mapping
+	struct list regions;   // of struct region
+	uint64_t n_registered; // regions so far
 };
 
 static inline struct connection *connection_ref(struct connection *c)

@@ -23,6 +23,7 @@
 #include <base/log.h>
 #include <base/reason.h>
 #include <client/connection.h>
+#include <client/region.h>
 #include <opendext/client.h>
 
 struct mapping {
@@ -304,5 +305,6 @@ void connection_unmap_all(struct connection *c)
 	c->unmapped = true;
 	list_for_each_safe(m, next, &c->mappings, link)
 		mapping_free(m);
+	connection_free_regions(c);
 	turn_give(&c->maps);
 }

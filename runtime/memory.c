@@ -126,6 +126,8 @@ void IMPL(IOMemoryDescriptor, free)
 		for (unsigned i = 0; i < iv->n_parts; i++)
 			OSObjectRelease(iv->parts[i]);
 		free(iv->parts);
+		if (iv->on_free != NULL)
+			iv->on_free(iv->context);
 		pthread_mutex_destroy(&iv->lock);
 		free(iv);
 		self->ivars = NULL;
@@ -141,6 +143,12 @@ void memory_set_cache_mode(IOMemoryDescriptor *memory, uint32_t cache_mode)
 void memory_set_foreign(IOMemoryDescriptor *memory)
 {
 	memory->ivars->is_foreign = true;
+}
+
+void memory_set_on_free(IOMemoryDescriptor *memory, void (*on_free)(void *context), void *context)
+{
+	memory->ivars->on_free = on_free;
+	memory->ivars->context = context;
 }
 
 void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backing)

@@ -32,6 +32,9 @@ void memory_set_cache_mode(IOMemoryDescriptor *memory, uint32_t cache_mode);
 /* It is another process's: a part of it with the direction Out can be mapped here read-only alone,
  * and no part can be made that allows more than the whole. Before it is shared. */
 void memory_set_foreign(IOMemoryDescriptor *memory);
+/* Run on_free when the last reference to it, and to all that was made of it, is gone. Before it is
+ * shared. */
+void memory_set_on_free(IOMemoryDescriptor *memory, void (*on_free)(void *context), void *context);
 void memory_get_backing(IOMemoryDescriptor *memory, struct memory_backing *backing);
 /* The ranges of files that hold `length` bytes from `offset`, in order, their descriptors borrowed;
  * `pieces` has room for MEMORY_PIECES_MAX. The range must be within the capacity. */

@@ -23,8 +23,10 @@ struct IOMemoryDescriptor_IVars {
 	uint64_t capacity; // the most that `length` may be
 	uint32_t direction;
 	uint32_t cache_mode;
-	uint64_t alignment; // of byte 0 in this process; 0: as it comes
-	bool is_foreign;    // another process made it: its direction binds this one
+	uint64_t alignment;             // of byte 0 in this process; 0: as it comes
+	void (*on_free)(void *context); // NULL: nobody asked
+	void *context;
+	bool is_foreign; // another process made it: its direction binds this one
 	_Atomic uint64_t length;
 	pthread_mutex_t lock;
 	struct window window;    // guarded by lock until mapped, then constant

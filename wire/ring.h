@@ -52,6 +52,10 @@ enum ring_kind {
 	RING_UNMAP = 3, // scalars: type
 	RING_SHARE = 4, // scalars: a buffer's size, and the sequence with which its descriptor was
 			// sent on the socket before. It replaces what had its number
+	RING_REGISTER = 5,   // scalars: an address of the application's, a size, and the sequence
+			     // with which the memory's descriptor was sent on the socket before
+	RING_UNREGISTER = 6, // scalars: an address that was registered
+	RING_KINDS,
 };
 
 /* A private copy of one call's request. */
@@ -95,12 +99,14 @@ static inline uint64_t ring_output_offset(uint32_t structure_size)
 	return ((uint64_t)structure_size + RING_BLOCK - 1) / RING_BLOCK * RING_BLOCK;
 }
 
-/* What travels on a connection's socket beside the ring: dext to application, but for the last. */
+/* What travels on a connection's socket beside the ring: dext to application, but for the last two.
+ */
 enum {
 	RING_SOCKET_WAKE = 1,
 	RING_SOCKET_DESCRIPTOR = 2, // sequence: the call that the attached descriptor belongs to
 	RING_SOCKET_DOORBELL = 3,   // sequence: the worker whose doorbell is attached, an eventfd
 	RING_SOCKET_BUFFER = 4,     // sequence: modulo RING_BUFFERS, the attached buffer's number
+	RING_SOCKET_REGION = 5,     // sequence: what the RING_REGISTER that follows says
 };
 struct ring_socket_message {
 	uint32_t kind;

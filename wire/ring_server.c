@@ -117,7 +117,7 @@ static int copy_request(const struct ring_server *s, uint32_t index, uint64_t ti
 
 	if (request->sequence != ticket)
 		return -EBADMSG;
-	if (request->kind < RING_CALL || request->kind > RING_SHARE)
+	if (request->kind < RING_CALL || request->kind >= RING_KINDS)
 		return -EBADMSG;
 	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS)
 		return -EBADMSG;

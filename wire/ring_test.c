@@ -720,7 +720,7 @@ static void scribble(struct ring_view *view)
 static void check_request(const struct ring_request *request)
 {
 	ck_assert_uint_lt(request->slot, RING_SLOTS);
-	ck_assert(request->kind >= RING_CALL && request->kind <= RING_SHARE);
+	ck_assert(request->kind >= RING_CALL && request->kind < RING_KINDS);
 	ck_assert_uint_le(request->n_scalars, RING_SCALARS);
 	ck_assert_uint_le(request->n_scalars_out, RING_SCALARS);
 	ck_assert(ring_sizes_are_valid(request));

@@ -2,8 +2,8 @@
 /*
  * The memory is the application's: it may change at any time, so what is read is read once, and,
  * if it is not sealed, it may shrink, so its mapping is guarded. Nothing that could make a page
- * wait for the application is taken: an anonymous file or one in tmpfs, and no other. All that one
- * process has mapped of it is bounded, because its address space is.
+ * wait for the application is taken: an anonymous file or one in tmpfs, and no other. How much it
+ * may be is the application's account's to say (account.c).
  *
  * A buffer's parts keep it, so one that is replaced while a call uses it lives until then.
  */
@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,71 +18,98 @@
 
 #include <base/cleanup.h>
 #include <base/reason.h>
+#include <families/service/account.h>
 #include <families/service/buffers.h>
 #include <runtime/memory.h>
 
-/* Bytes, of all connections. What is read alone is mapped a second time, read-only, so this is at
- * most three quarters of what a dext may map. */
-#define SHARED_MAX (3ULL << 29)
-
 enum { MESSAGES_PER_CALL = 64 };
 
-struct buffers {
-	struct {
-		int fd; // owned: it came, and no call has named it yet; -1: none
-		uint64_t sequence;
-		IOMemoryDescriptor *memory; // owned; NULL: none
-		uint64_t size;
-	} all[RING_BUFFERS];
+/* It came, and no call has named it yet. */
+struct arrival {
+	int fd; // owned; -1: none
+	uint64_t sequence;
 };
 
-static _Atomic uint64_t n_shared; // bytes
+struct buffers {
+	struct account *account; // owned
+	struct {
+		struct arrival arrival;
+		IOMemoryDescriptor *memory; // owned; NULL: none
+	} all[RING_BUFFERS];
+	struct arrival region;
+};
 
-struct buffers *buffers_new(void)
+struct buffers *buffers_new(uint64_t application)
 {
 	struct buffers *buffers = calloc(1, sizeof(*buffers));
-	for (unsigned i = 0; buffers != NULL && i < RING_BUFFERS; i++)
-		buffers->all[i].fd = -1;
+	if (buffers == NULL)
+		return NULL;
+	for (unsigned i = 0; i < RING_BUFFERS; i++)
+		buffers->all[i].arrival.fd = -1;
+	buffers->region.fd = -1;
+	buffers->account = account_open(application);
+	if (buffers->account == NULL) {
+		free(buffers);
+		return NULL;
+	}
 	return buffers;
-}
-
-static void drop(struct buffers *buffers, unsigned number)
-{
-	atomic_fetch_sub(&n_shared, buffers->all[number].size);
-	buffers->all[number].size = 0;
-	OSSafeReleaseNULL(buffers->all[number].memory);
 }
 
 struct buffers *buffers_free(struct buffers *buffers)
 {
-	for (unsigned i = 0; buffers != NULL && i < RING_BUFFERS; i++) {
-		drop(buffers, i);
-		close_fdp(&buffers->all[i].fd);
+	if (buffers == NULL)
+		return NULL;
+	for (unsigned i = 0; i < RING_BUFFERS; i++) {
+		OSSafeReleaseNULL(buffers->all[i].memory);
+		close_fdp(&buffers->all[i].arrival.fd);
 	}
+	close_fdp(&buffers->region.fd);
+	account_close(buffers->account);
 	free(buffers);
 	return NULL;
 }
 
 /* --- what comes --- */
 
-/* Keep what was sent last under each number. */
+/* Where a message's descriptor is kept; NULL: it should have none. */
+static struct arrival *place_of(struct buffers *buffers, const struct ring_socket_message *message)
+{
+	switch (message->kind) {
+	case RING_SOCKET_BUFFER:
+		return &buffers->all[message->sequence % RING_BUFFERS].arrival;
+	case RING_SOCKET_REGION:
+		return &buffers->region;
+	default:
+		return NULL;
+	}
+}
+
+/* Keep what was sent last under each number, and the last region. */
 static kern_return_t read_socket(struct buffers *buffers, int socket_fd)
 {
 	struct ring_socket_message message;
-	int ret = 1;
 	for (int n = 0; n < MESSAGES_PER_CALL; n++) {
 		CLEANUP(close_fdp) int fd = -1;
-		ret = ring_socket_receive(socket_fd, &message, &fd);
+		int ret = ring_socket_receive(socket_fd, &message, &fd);
 		if (ret == 0)
 			return kIOReturnSuccess;
-		if (ret < 0 || message.kind != RING_SOCKET_BUFFER || fd < 0)
+		struct arrival *arrival = ret == 1 ? place_of(buffers, &message) : NULL;
+		if (arrival == NULL || fd < 0)
 			return refuse(kIOReturnIPCError,
 				      "a message on the connection's socket is malformed");
-		unsigned number = message.sequence % RING_BUFFERS;
-		close_fdp(&buffers->all[number].fd);
-		buffers->all[number].fd = steal_fd(&fd);
-		buffers->all[number].sequence = message.sequence;
+		close_fdp(&arrival->fd);
+		arrival->fd = steal_fd(&fd);
+		arrival->sequence = message.sequence;
 	}
+	return kIOReturnSuccess;
+}
+
+static kern_return_t claim(struct arrival *arrival, uint64_t sequence, int *fd)
+{
+	if (arrival->fd < 0 || arrival->sequence != sequence)
+		return refuse(kIOReturnNotFound, "buffer %llu was not sent on the socket",
+			      (unsigned long long)sequence);
+	*fd = steal_fd(&arrival->fd);
 	return kIOReturnSuccess;
 }
 
@@ -106,22 +132,13 @@ static kern_return_t check_file(int fd, uint64_t size)
 	return kIOReturnSuccess;
 }
 
-static kern_return_t reserve(uint64_t size)
-{
-	if (atomic_fetch_add(&n_shared, size) + size <= SHARED_MAX)
-		return kIOReturnSuccess;
-	atomic_fetch_sub(&n_shared, size);
-	return refuse(kIOReturnNoResources,
-		      "the buffers of this driver's connections would be more than %llu bytes",
-		      (unsigned long long)SHARED_MAX);
-}
-
 /* Mapped here, once: its parts use that mapping. */
-static kern_return_t map(int fd, uint64_t size, IOMemoryDescriptor **memory)
+static kern_return_t map(int file, uint64_t size, IOMemoryDescriptor **memory)
 {
 	void *bytes;
 	uint64_t length;
-	kern_return_t ret = memory_descriptor_create(fd, 0, size, kIOMemoryDirectionInOut, memory);
+	kern_return_t ret =
+		memory_descriptor_create(file, 0, size, kIOMemoryDirectionInOut, memory);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	memory_set_foreign(*memory);
@@ -131,29 +148,52 @@ static kern_return_t map(int fd, uint64_t size, IOMemoryDescriptor **memory)
 	return ret;
 }
 
+/* It is on the application's account as long as anybody has it. `file` is consumed. */
+static kern_return_t take(struct buffers *buffers, int file, uint64_t size,
+			  IOMemoryDescriptor **memory)
+{
+	CLEANUP(close_fdp) int fd = file;
+	struct lease *lease = NULL;
+	kern_return_t ret = check_file(fd, size);
+	if (ret == kIOReturnSuccess)
+		ret = lease_begin(&lease, buffers->account, size);
+	if (ret == kIOReturnSuccess)
+		ret = map(steal_fd(&fd), size, memory);
+	if (ret == kIOReturnSuccess)
+		memory_set_on_free(*memory, lease_end, lease);
+	else
+		lease_end(lease);
+	return ret;
+}
+
 kern_return_t buffers_share(struct buffers *buffers, int socket_fd, uint64_t size,
 			    uint64_t sequence)
 {
 	unsigned number = sequence % RING_BUFFERS;
+	CLEANUP(close_fdp) int fd = -1;
 	kern_return_t ret = read_socket(buffers, socket_fd);
+	if (ret == kIOReturnSuccess)
+		ret = claim(&buffers->all[number].arrival, sequence, &fd);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	if (buffers->all[number].fd < 0 || buffers->all[number].sequence != sequence)
-		return refuse(kIOReturnNotFound, "buffer %llu was not sent on the socket",
-			      (unsigned long long)sequence);
-	CLEANUP(close_fdp) int fd = steal_fd(&buffers->all[number].fd);
-	drop(buffers, number);
-	ret = check_file(fd, size);
+	OSSafeReleaseNULL(buffers->all[number].memory);
+	return take(buffers, steal_fd(&fd), size, &buffers->all[number].memory);
+}
+
+kern_return_t buffers_take_region(struct buffers *buffers, int socket_fd, uint64_t size,
+				  uint64_t sequence, IOMemoryDescriptor **memory)
+{
+	CLEANUP(close_fdp) int fd = -1;
+	kern_return_t ret = read_socket(buffers, socket_fd);
 	if (ret == kIOReturnSuccess)
-		ret = reserve(size);
+		ret = claim(&buffers->region, sequence, &fd);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	ret = map(steal_fd(&fd), size, &buffers->all[number].memory);
-	if (ret == kIOReturnSuccess)
-		buffers->all[number].size = size;
-	else
-		atomic_fetch_sub(&n_shared, size);
-	return ret;
+	int seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+		return refuse(kIOReturnBadArgument,
+			      "memory that is registered must be sealed against shrinking");
+	return take(buffers, steal_fd(&fd), size, memory);
 }
 
 /* --- use --- */

@@ -14,13 +14,18 @@
 
 struct buffers;
 
-/* NULL: out of memory. */
-struct buffers *buffers_new(void);
+/* Of the process `application`. NULL: out of memory. */
+struct buffers *buffers_new(uint64_t application);
 struct buffers *buffers_free(struct buffers *buffers); // may be NULL; returns NULL
 
 /* A RING_SHARE call. Reads what waits in the socket. Fails with a reason. */
 kern_return_t buffers_share(struct buffers *buffers, int socket_fd, uint64_t size,
 			    uint64_t sequence);
+
+/* A RING_REGISTER call's memory, sent on the socket with that sequence; returned. It is sealed, so
+ * it stays as large as it is. Fails with a reason. */
+kern_return_t buffers_take_region(struct buffers *buffers, int socket_fd, uint64_t size,
+				  uint64_t sequence, IOMemoryDescriptor **memory);
 
 /* The memory where a call's structure lies; returned. Fails with a reason: no such buffer, or it
  * ends before. `buffers` may be NULL: none was shared. */

@@ -26,6 +26,7 @@
 #include <families/service/buffers.h>
 #include <families/service/completion.h>
 #include <families/service/connection.h>
+#include <families/service/regions.h>
 #include <runtime/memory.h>
 #include <runtime/worker.h>
 
@@ -309,18 +310,54 @@ static void serve_unmap(struct connection *c, const struct ring_request *request
 		remove_mapping(c, m);
 }
 
+static bool need_buffers(struct connection *c)
+{
+	if (c->buffers == NULL)
+		c->buffers = buffers_new(c->application);
+	return c->buffers != NULL;
+}
+
 static void serve_share(struct connection *c, const struct ring_request *request,
 			struct ring_reply *reply)
 {
-	if (c->buffers == NULL)
-		c->buffers = buffers_new();
 	if (request->n_scalars != 2)
 		reply->status = refuse(kIOReturnBadArgument, "a share call has 2 scalars");
-	else if (c->buffers == NULL)
+	else if (!need_buffers(c))
 		reply->status = refuse(kIOReturnNoMemory, "out of memory");
 	else
 		reply->status = buffers_share(c->buffers, c->socket_fd, request->scalars[0],
 					      request->scalars[1]);
+}
+
+static void serve_register(struct connection *c, const struct ring_request *request,
+			   struct ring_reply *reply)
+{
+	const uint64_t *scalars = request->scalars;
+	struct regions *regions = user_client_regions(c->client);
+	IOMemoryDescriptor *memory = NULL;
+	if (request->n_scalars != 3) {
+		reply->status = refuse(kIOReturnBadArgument, "a register call has 3 scalars");
+		return;
+	}
+	if (regions == NULL || !need_buffers(c)) {
+		reply->status = refuse(kIOReturnNoMemory, "the user client has no regions");
+		return;
+	}
+	reply->status =
+		buffers_take_region(c->buffers, c->socket_fd, scalars[1], scalars[2], &memory);
+	if (reply->status == kIOReturnSuccess)
+		reply->status = regions_add(regions, scalars[0], scalars[1], memory);
+	OSObjectRelease(memory);
+}
+
+static void serve_unregister(struct connection *c, const struct ring_request *request,
+			     struct ring_reply *reply)
+{
+	struct regions *regions = user_client_regions(c->client);
+	if (request->n_scalars != 1 || regions == NULL)
+		reply->status = refuse(kIOReturnBadArgument, "an unregister call has 1 scalar");
+	else
+		reply->status = regions_remove(regions, request->scalars[0]);
 }
 
 /* --- turns --- */
@@ -329,10 +366,9 @@ static void serve(struct connection *c, const struct ring_request *request)
 {
 	static void (*const serve_kind[])(struct connection *, const struct ring_request *,
 					  struct ring_reply *) = {
-		[RING_CALL] = serve_call,
-		[RING_MAP] = serve_map,
-		[RING_UNMAP] = serve_unmap,
-		[RING_SHARE] = serve_share,
+		[RING_CALL] = serve_call,         [RING_MAP] = serve_map,
+		[RING_UNMAP] = serve_unmap,       [RING_SHARE] = serve_share,
+		[RING_REGISTER] = serve_register, [RING_UNREGISTER] = serve_unregister,
 	};
 	struct ring_reply reply;
 	reply.status = kIOReturnSuccess;
@@ -341,7 +377,7 @@ static void serve(struct connection *c, const struct ring_request *request)
 	reply.reason[0] = '\0';
 
 	reason_clear();
-	if (request->kind < RING_CALL || request->kind > RING_SHARE)
+	if (request->kind < RING_CALL || request->kind >= RING_KINDS)
 		reply.status = refuse(kIOReturnBadMessageID, "no call of kind %u", request->kind);
 	else
 		serve_kind[request->kind](c, request, &reply);
@@ -482,6 +518,8 @@ static void end(void *context)
 	list_for_each_safe(m, next, &c->mappings, link)
 		remove_mapping(c, m);
 	c->buffers = buffers_free(c->buffers);
+	if (user_client_regions(c->client) != NULL)
+		regions_clear(user_client_regions(c->client));
 }
 
 /* The ring's memory stays mapped without its descriptor, so an idle connection has two: with
@@ -505,8 +543,8 @@ static kern_return_t start_serving(struct connection *c, int memory_fd)
 	return kIOReturnSuccess;
 }
 
-kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient *client,
-			      int memory_fd, int socket_fd, int doorbell_fd)
+kern_return_t connection_open(struct connection **out, uint64_t id, uint64_t application,
+			      IOUserClient *client, int memory_fd, int socket_fd, int doorbell_fd)
 {
 	CLEANUP(close_fdp) int memory = memory_fd;
 	struct connection *c = calloc(1, sizeof(*c));
@@ -519,6 +557,7 @@ kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient
 	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
 	c->id = id;
+	c->application = application;
 	c->socket_fd = socket_fd;
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		c->bells[i].fd = -1;

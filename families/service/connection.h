@@ -24,6 +24,7 @@ struct connection_bell {
 struct connection {
 	struct list link;       // hosted.connections
 	uint64_t id;            // registry entry of the user client
+	uint64_t application;   // its process: what it shares is counted together
 	_Atomic uint32_t refs;  // the connection's owner, and each asynchronous call under way
 	IOUserClient *client;   // owned until close
 	IODispatchQueue *queue; // owned: the client's default queue
@@ -46,8 +47,8 @@ struct connection {
 };
 
 /* Begin to serve. `client` is kept; the descriptors are consumed, also on failure. */
-kern_return_t connection_open(struct connection **out, uint64_t id, IOUserClient *client,
-			      int memory_fd, int socket_fd, int doorbell_fd);
+kern_return_t connection_open(struct connection **out, uint64_t id, uint64_t application,
+			      IOUserClient *client, int memory_fd, int socket_fd, int doorbell_fd);
 /* After the client's Stop. Not on the client's queue: no call runs when it returns. */
 void connection_close(struct connection *connection);
 /* Of what keeps one beside its owner: an action of a call. */

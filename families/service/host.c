@@ -352,8 +352,9 @@ static void serve_stop(void *context, struct channel_call *call, void *message)
 static kern_return_t work_open(struct job *job)
 {
 	struct DextHost_OpenConnection_Msg *msg = job->msg;
-	return hosted_open(job->hosted, msg->connection, msg->type, steal_fd(&msg->memory),
-			   steal_fd(&msg->socket), steal_fd(&msg->doorbell));
+	return hosted_open(job->hosted, msg->connection, msg->type, msg->client,
+			   steal_fd(&msg->memory), steal_fd(&msg->socket),
+			   steal_fd(&msg->doorbell));
 }
 
 static void answered_open(const struct job *job)

@@ -247,8 +247,14 @@ static kern_return_t new_user_client(struct hosted *h, uint64_t id, uint32_t typ
 	return kIOReturnSuccess;
 }
 
-kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, int memory_fd,
-			  int socket_fd, int doorbell_fd)
+static uint64_t pid_of(OSDictionary *application)
+{
+	OSNumber *pid = OSDynamicCast(OSNumber, OSDictionary_getObject(application, "pid"));
+	return pid != NULL ? OSNumber_unsigned64BitValue(pid) : 0;
+}
+
+kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, OSDictionary *application,
+			  int memory_fd, int socket_fd, int doorbell_fd)
 {
 	CLEANUP(close_fdp) int memory = memory_fd;
 	CLEANUP(close_fdp) int sock = socket_fd;
@@ -261,8 +267,8 @@ kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, int memo
 	kern_return_t ret = new_user_client(h, id, type, &client);
 	struct connection *c = NULL;
 	if (ret == kIOReturnSuccess)
-		ret = connection_open(&c, id, client, steal_fd(&memory), steal_fd(&sock),
-				      steal_fd(&bell));
+		ret = connection_open(&c, id, pid_of(application), client, steal_fd(&memory),
+				      steal_fd(&sock), steal_fd(&bell));
 	if (ret == kIOReturnSuccess) {
 		pthread_mutex_lock(&h->lock);
 		list_append(&h->connections, &c->link);

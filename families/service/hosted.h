@@ -41,8 +41,9 @@ struct hosted *hosted_free(struct hosted *hosted); // stopped before; returns NU
 /* On the life queue. Each leaves its reason with the thread. */
 kern_return_t hosted_start(struct hosted *hosted);
 void hosted_stop(struct hosted *hosted);
-kern_return_t hosted_open(struct hosted *hosted, uint64_t connection, uint32_t type, int memory_fd,
-			  int socket_fd, int doorbell_fd); // descriptors are consumed
+kern_return_t hosted_open(struct hosted *hosted, uint64_t connection, uint32_t type,
+			  OSDictionary *application, int memory_fd, int socket_fd,
+			  int doorbell_fd); // descriptors are consumed
 
 /* On any queue but the life queue, announced before by hosted_announce_close: a client whose method
  * does not return keeps its own close waiting, and nobody else's open. */

@@ -1,20 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * IOUserClient: the checks of a dispatch table. Each row of `checks` is one of DriverKit's, with
- * the text that an application reads when it fails.
+ * IOUserClient: the checks of a dispatch table, and the application's memory by its addresses. Each
+ * row of `checks` is one of DriverKit's, with the text that an application reads when it fails.
  */
+
+#include <stdlib.h>
 
 #include <DriverKit/IOUserClient.h>
 #include <base/reason.h>
+#include <families/service/regions.h>
 #include <opendext/driver.h>
+#include <runtime/memory.h>
+
+struct IOUserClient_IVars {
+	struct regions *regions; // owned
+};
 
 bool IMPL(IOUserClient, init)
 {
-	return IOUserClient_super_init(self);
+	if (!IOUserClient_super_init(self))
+		return false;
+	self->ivars = calloc(1, sizeof(*self->ivars));
+	if (self->ivars != NULL)
+		self->ivars->regions = regions_new();
+	return self->ivars != NULL && self->ivars->regions != NULL;
 }
 
 void IMPL(IOUserClient, free)
 {
+	if (self->ivars != NULL) {
+		regions_free(self->ivars->regions);
+		free(self->ivars);
+		self->ivars = NULL;
+	}
 	IOUserClient_super_free(self);
 }
 
@@ -25,6 +43,67 @@ kern_return_t IMPL(IOUserClient, CopyClientMemoryForType)
 	return refuse(kIOReturnUnsupported, "%s shares no memory of type %llu",
 		      IOUserClient_as_OSObject(self)->meta->name, (unsigned long long)type);
 }
+
+/* --- the application's memory --- */
+
+struct regions *user_client_regions(IOUserClient *client)
+{
+	return client->ivars != NULL ? client->ivars->regions : NULL;
+}
+
+static kern_return_t check_segments(uint64_t options, uint32_t count,
+				    const IOAddressSegment *segments)
+{
+	uint64_t direction = options & ~(uint64_t)kIOMemoryDisableCopyOnWrite;
+	if (direction == 0 || (direction & ~(uint64_t)kIOMemoryDirectionInOut) != 0)
+		return refuse(
+			kIOReturnBadArgument,
+			"CreateMemoryDescriptorFromClient: options %#llx: a direction, and at "
+			"most kIOMemoryDisableCopyOnWrite",
+			(unsigned long long)options);
+	if (segments == NULL || count == 0 || count > MEMORY_PARTS_MAX)
+		return refuse(kIOReturnBadArgument,
+			      "CreateMemoryDescriptorFromClient: %u segments: 1 to %d", count,
+			      MEMORY_PARTS_MAX);
+	for (uint32_t i = 0; i < count; i++)
+		if (segments[i].length == 0)
+			return refuse(kIOReturnBadArgument,
+				      "CreateMemoryDescriptorFromClient: segment %u is empty", i);
+	return kIOReturnSuccess;
+}
+
+kern_return_t IOUserClient_CreateMemoryDescriptorFromClient(IOUserClient *self, uint64_t options,
+							    uint32_t segmentsCount,
+							    const IOAddressSegment *segments,
+							    IOMemoryDescriptor **memory)
+{
+	IOMemoryDescriptor *parts[MEMORY_PARTS_MAX];
+	uint32_t direction = (uint32_t)options & kIOMemoryDirectionInOut, n = 0;
+	if (self == NULL || memory == NULL)
+		return refuse(kIOReturnBadArgument,
+			      "CreateMemoryDescriptorFromClient: an argument is missing");
+	struct regions *regions = user_client_regions(self);
+	kern_return_t ret = check_segments(options, segmentsCount, segments);
+	if (ret == kIOReturnSuccess && regions == NULL)
+		ret = refuse(kIOReturnNotReady, "%s: its init never reached IOUserClient's",
+			     IOUserClient_as_OSObject(self)->meta->name);
+	while (ret == kIOReturnSuccess && n < segmentsCount) {
+		ret = regions_part(regions, segments[n].address, segments[n].length, direction,
+				   &parts[n]);
+		n += ret == kIOReturnSuccess;
+	}
+	if (ret == kIOReturnSuccess && n == 1) {
+		*memory = parts[0];
+		return ret;
+	}
+	if (ret == kIOReturnSuccess)
+		ret = memory_concatenate(direction, n, parts, memory);
+	while (n > 0)
+		OSObjectRelease(parts[--n]);
+	return ret;
+}
+
+/* --- the checks of a dispatch table --- */
 
 struct check {
 	const char *what;

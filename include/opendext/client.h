@@ -6,6 +6,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <IOKit/IOKitLib.h>
@@ -120,6 +121,22 @@ enum dext_latency {
 /* kIOReturnSuccess with a reason in dext_last_reason: both sides wait as asked, but idle CPUs are
  * not kept awake, or the driver's priority is not raised. */
 kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency latency);
+
+/*
+ * Memory that the driver of `connect` may be pointed at: `size` bytes, zeroes, rounded up to pages,
+ * at *address. Pass an address in it to a method as an ordinary number, with a length; the driver
+ * makes a memory descriptor of that range (IOUserClient::CreateMemoryDescriptorFromClient) and
+ * shares it with this process: nothing is copied.
+ *
+ * It must be such memory, and no other: a driver has no access to this process, and what it is to
+ * see, it must be given beforehand, in a file that cannot shrink while it works. At most 64 of them
+ * for a connection. They end with dext_buffer_free or IOServiceClose; what the driver made of one
+ * until then, it keeps. kIOReturnNoResources: this process shares as much with the driver as is
+ * left for all others.
+ */
+kern_return_t dext_buffer_create(io_connect_t connect, size_t size, void **address);
+/* kIOReturnTimeout: the driver was not told in time, and the buffer is still there. */
+kern_return_t dext_buffer_free(io_connect_t connect, void *address);
 
 /* Has the memory behind a mapping of IOConnectMapMemory64 vanished (its device or its file was
  * removed or cut)? It then reads as zeroes. `address`: any in the mapping, as long as it is

@@ -23,8 +23,9 @@ struct Victim_IVars {
 };
 
 struct VictimUserClient_IVars {
-	OSAction *kept;   // VICTIM_KEEP
-	uint64_t counted; // VICTIM_COUNT
+	OSAction *kept;           // VICTIM_KEEP
+	uint64_t counted;         // VICTIM_COUNT
+	IOMemoryDescriptor *lent; // VICTIM_LEND
 };
 
 /* --- the service --- */
@@ -121,6 +122,7 @@ void IMPL(VictimUserClient, free)
 kern_return_t IMPL(VictimUserClient, Stop)
 {
 	OSSafeReleaseNULL(self->ivars->kept);
+	OSSafeReleaseNULL(self->ivars->lent);
 	return VictimUserClient_super_Stop(self, provider);
 }
 
@@ -479,6 +481,61 @@ METHOD(misuse)
 	return OSTypeAlloc(OSObject) != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
 }
 
+/* --- memory by its address --- */
+
+METHOD(lend)
+{
+	(void)reference;
+	VictimUserClient *self = OSDynamicCast(VictimUserClient, target);
+	IOAddressSegment segments[8];
+	uint32_t n = (arguments->scalarInputCount - 1) / 2;
+	for (uint32_t i = 0; i < n; i++) {
+		segments[i].address = arguments->scalarInput[1 + 2 * i];
+		segments[i].length = arguments->scalarInput[2 + 2 * i];
+	}
+	OSSafeReleaseNULL(self->ivars->lent);
+	return VictimUserClient_CreateMemoryDescriptorFromClient(self, arguments->scalarInput[0], n,
+								 segments, &self->ivars->lent);
+}
+
+static kern_return_t map_lent(OSObject *target, IOMemoryMap **map)
+{
+	VictimUserClient *self = OSDynamicCast(VictimUserClient, target);
+	if (self->ivars->lent == NULL)
+		return kIOReturnNotReady;
+	return IOMemoryDescriptor_CreateMapping(self->ivars->lent, 0, 0, 0, 0, 0, map);
+}
+
+METHOD(lent_sum)
+{
+	(void)reference;
+	IOMemoryMap *map = NULL;
+	kern_return_t ret = map_lent(target, &map);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	const uint8_t *bytes = (const uint8_t *)(uintptr_t)IOMemoryMap_GetAddress(map);
+	arguments->scalarOutput[0] = 0;
+	for (uint64_t i = 0; i < IOMemoryMap_GetLength(map); i++)
+		arguments->scalarOutput[0] += bytes[i];
+	OSSafeReleaseNULL(map);
+	return kIOReturnSuccess;
+}
+
+METHOD(lent_fill)
+{
+	(void)reference;
+	VictimUserClient *self = OSDynamicCast(VictimUserClient, target);
+	IOMemoryMap *map = NULL;
+	kern_return_t ret = map_lent(target, &map);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	memset((void *)(uintptr_t)IOMemoryMap_GetAddress(map), (int)arguments->scalarInput[0],
+	       IOMemoryMap_GetLength(map));
+	OSSafeReleaseNULL(map);
+	OSSafeReleaseNULL(self->ivars->lent);
+	return kIOReturnSuccess;
+}
+
 static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_ECHO] = { echo, 0, ANY, 0, ANY, 0 },
 	[VICTIM_STRUCTURE] = { structure, 0, 0, 16, 0, 16 },
@@ -500,6 +557,9 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_INVERT_DATA] = { invert_data, 0, 0, ANY, 0, ANY },
 	[VICTIM_EXACT] = { invert, 0, 0, VICTIM_EXACT_SIZE, 0, VICTIM_EXACT_SIZE },
 	[VICTIM_MISUSE] = { misuse, 0, 0, 0, 0, 0 },
+	[VICTIM_LEND] = { lend, 0, ANY, 0, 0, 0 },
+	[VICTIM_LENT_SUM] = { lent_sum, 0, 0, 0, 1, 0 },
+	[VICTIM_LENT_FILL] = { lent_fill, 0, 1, 0, 0, 0 },
 	[VICTIM_COUNT] = { count, 0, 1, 0, 2, 0 },
 	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
 };

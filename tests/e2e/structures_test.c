@@ -435,7 +435,7 @@ START_TEST(what_is_shared_is_bounded)
 		if (share(fd, RING_BUFFER_MAX, i, &reply) == kIOReturnSuccess)
 			accepted++;
 		else
-			assert_refused(&reply, kIOReturnNoResources, "would be more than");
+			assert_refused(&reply, kIOReturnNoResources, "left for others");
 	}
 	ck_assert_uint_gt(accepted, 0);
 	ck_assert_uint_lt(accepted, RING_BUFFERS);

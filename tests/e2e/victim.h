@@ -29,6 +29,9 @@ enum victim_method {
 			    // kIOReturnNotPermitted: it was lost
 	VICTIM_MISUSE,      // releases an object twice, and forgets another
 	VICTIM_COUNT,       // in: any number; out: the same, and how many such calls came before
+	VICTIM_LEND,      // in: options, then up to 7 times address, length: kept as one descriptor
+	VICTIM_LENT_SUM,  // out: the sum of the bytes of what was lent
+	VICTIM_LENT_FILL, // in: a byte: all of what was lent becomes that, and is given back
 	VICTIM_METHODS,
 };
 

@@ -115,7 +115,7 @@ static void scribble_part(void)
 static void check_request(const struct ring_request *request)
 {
 	assert(request->slot < RING_SLOTS);
-	assert(request->kind >= RING_CALL && request->kind <= RING_SHARE);
+	assert(request->kind >= RING_CALL && request->kind < RING_KINDS);
 	assert(request->n_scalars <= RING_SCALARS && request->n_scalars_out <= RING_SCALARS);
 	assert(ring_sizes_are_valid(request));
 }

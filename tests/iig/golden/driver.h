@@ -340,6 +340,16 @@ static inline void DriverClient_AsyncCompletion(DriverClient *self, OSAction *ac
 				     asyncDataCount);
 }
 
+static inline kern_return_t
+DriverClient_CreateMemoryDescriptorFromClient(DriverClient *self, uint64_t options,
+					      uint32_t segmentsCount,
+					      const IOAddressSegment *segments,
+					      IOMemoryDescriptor **memory)
+{
+	return IOUserClient_CreateMemoryDescriptorFromClient(
+		DriverClient_as_IOUserClient(self), options, segmentsCount, segments, memory);
+}
+
 #pragma GCC visibility pop
 
 /* What DriverTransfer's author writes, and how it calls its super class. */
