@@ -362,11 +362,29 @@ static void check_replies(struct unit *unit, const struct method *method)
 			method->name);
 }
 
+/* It has no object that could be elsewhere, and so runs in the process that calls. */
+static void check_class_method(struct unit *unit, const struct method *method)
+{
+	if (method->is_remote || method->is_localhost)
+		unit_error(unit, method->where,
+			   "method %s: a static method runs in the process that calls it: remove "
+			   "%s, or make it a method of an object that lives elsewhere",
+			   method->name, method->is_remote ? "REMOTE" : "LOCALHOST");
+	if (method->prototype.method != NULL)
+		unit_error(
+			unit, method->where,
+			"method %s: a callback is virtual, since an object is its target: remove "
+			"static or TYPE()",
+			method->name);
+}
+
 static void check_dispatch(struct unit *unit, const struct method *method)
 {
 	check_exclusive(unit, method);
 	check_replies(unit, method);
-	if (!method->is_virtual && !method->is_localonly)
+	if (method_is_class(method))
+		check_class_method(unit, method);
+	else if (!method->is_virtual && !method->is_localonly)
 		unit_error(
 			unit, method->where,
 			"method %s: a method that is not virtual cannot be called from elsewhere: "
@@ -385,6 +403,28 @@ static void check_dispatch(struct unit *unit, const struct method *method)
 }
 
 /* ---- inheritance ---- */
+
+/* An extension adds; what the class has stays as it is. */
+static void check_addition(struct unit *unit, const struct method *method)
+{
+	const struct class *cls = unit_class(unit, method->cls->extends);
+	for (; cls != NULL; cls = cls->super) {
+		const struct method *other = class_method(cls, method->name);
+		if (other != NULL)
+			unit_error(
+				unit, method->where,
+				"method %s: %s has it (%s:%u), and an extension only adds: rename it, "
+				"or override it in a class derived from %s",
+				method->name, cls->name, other->where.file, other->where.line,
+				method->cls->extends);
+	}
+	if (method->queue != NULL)
+		unit_error(
+			unit, method->where,
+			"method %s: the queues of %s are its own, and the methods of an extension "
+			"run on the default queue: remove QUEUENAME",
+			method->name, method->cls->extends);
+}
 
 static void check_override(struct unit *unit, const struct method *method)
 {
@@ -433,8 +473,35 @@ static void check_protocol_method(struct unit *unit, const struct method *method
 			method->name);
 }
 
+static void check_extension_form(struct unit *unit, const struct class *cls)
+{
+	const struct class *to = unit_class(unit, cls->extends);
+	if (to == NULL || !to->is_complete)
+		unit_error(unit, cls->where,
+			   "class %s: EXTENDS(%s): include the file that declares class %s",
+			   cls->name, cls->extends, cls->extends);
+	else if (to->extends != NULL || to->is_protocol || !class_derives(to, ROOT_CLASS))
+		unit_error(
+			unit, cls->where,
+			"class %s: EXTENDS(%s): only a class of objects can be extended, and %s is "
+			"none",
+			cls->name, cls->extends, cls->extends);
+	if (cls->super != NULL)
+		unit_error(unit, cls->where,
+			   "class %s: an extension has no super class: remove \": public %s\"",
+			   cls->name, cls->super->name);
+	if (cls->is_serializable || cls->is_protocol)
+		unit_error(unit, cls->where,
+			   "class %s: EXTENDS excludes SERIALIZABLE and PROTOCOL: remove one",
+			   cls->name);
+}
+
 static void check_class_form(struct unit *unit, const struct class *cls)
 {
+	if (cls->extends != NULL) {
+		check_extension_form(unit, cls);
+		return;
+	}
 	bool root = strcmp(cls->name, ROOT_CLASS) == 0;
 	if (root ? cls->super != NULL : !class_derives(cls->super, ROOT_CLASS))
 		unit_error(unit, cls->where,
@@ -485,6 +552,8 @@ static void check_method(struct unit *unit, const struct method *method)
 	check_callback(unit, method);
 	check_param_types(unit, method);
 	check_override(unit, method);
+	if (method->cls->extends != NULL)
+		check_addition(unit, method);
 	if (method->cls->is_protocol)
 		check_protocol_method(unit, method);
 }
@@ -496,7 +565,7 @@ static void check_ids(struct unit *unit)
 	for (size_t c = 0; c < unit->n_classes; c++) {
 		for (size_t m = 0; m < unit->classes[c]->n_methods; m++) {
 			const struct method *method = &unit->classes[c]->methods[m];
-			if (!method->is_virtual || method->overrides)
+			if (!method_has_id(method))
 				continue;
 			struct method_id id = { method_id(unit->arena, method), method };
 			ARENA_APPEND(unit->arena, ids, n_ids, id);

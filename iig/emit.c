@@ -70,18 +70,20 @@ const char *upcast(struct arena *arena, const char *cls, const char *to, bool is
 }
 
 void emit_create_action_signature(struct text *out, struct arena *arena, const char *prefix,
-				  const char *cls, const char *method, const char *tail)
+				  const struct model_class *cls, const char *method,
+				  const char *tail)
 {
 	const char *const items[] = {
-		arena_format(arena, "%s *self", cls),
+		arena_format(arena, "%s *self", cls->self),
 		"size_t referenceSize",
 		"OSAction **action",
 	};
-	text_add_list(out, &(struct text_list){
-				   .lead = arena_format(arena, "%skern_return_t ", prefix),
-				   .head = arena_format(arena, "%s_CreateAction%s(", cls, method),
-				   .items = items,
-				   .n_items = 3,
-				   .tail = tail,
-			   });
+	text_add_list(out,
+		      &(struct text_list){
+			      .lead = arena_format(arena, "%skern_return_t ", prefix),
+			      .head = arena_format(arena, "%s_CreateAction%s(", cls->name, method),
+			      .items = items,
+			      .n_items = 3,
+			      .tail = tail,
+		      });
 }

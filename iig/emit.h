@@ -30,7 +30,8 @@ void emit_signature(struct text *out, struct arena *arena, const struct signatur
 const char *result_lead(struct arena *arena, const char *prefix, const char *result);
 
 void emit_create_action_signature(struct text *out, struct arena *arena, const char *prefix,
-				  const char *cls, const char *method, const char *tail);
+				  const struct model_class *cls, const char *method,
+				  const char *tail);
 
 /* "\tHEAD self, a, b TAIL": a call that passes a method's parameters on. */
 void emit_arguments(struct text *out, struct arena *arena, const struct text_list *call,

@@ -80,9 +80,9 @@ void emit_cxx_call(struct text *out, struct arena *arena, const struct model_met
 static const char *self_type(struct cxx *c, const struct model_class *cls,
 			     const struct model_method *method)
 {
-	if (method->kind == METHOD_STATIC)
+	if (!model_has_self(method))
 		return NULL;
-	return arena_format(c->arena, "%s%s", method->is_const ? "const " : "", cls->name);
+	return arena_format(c->arena, "%s%s", method->is_const ? "const " : "", cls->self);
 }
 
 static void emit_c_function(struct cxx *c, const struct model_class *cls,
@@ -104,12 +104,13 @@ static void emit_c_method(struct cxx *c, const struct model_class *cls,
 	switch (method->kind) {
 	case METHOD_VIRTUAL:
 	case METHOD_PROTOTYPE:
+	case METHOD_CLASS:
 	case METHOD_PLAIN:
 	case METHOD_STATIC:
 		emit_c_function(c, cls, method, method->full);
 		return;
 	case METHOD_CALLBACK:
-		emit_create_action_signature(c->out, c->arena, "", cls->name, method->name, ");\n");
+		emit_create_action_signature(c->out, c->arena, "", cls, method->name, ");\n");
 		return;
 	case METHOD_OVERRIDE:
 		if (c->implements)
@@ -124,13 +125,13 @@ static void emit_c_functions(struct cxx *c, const struct model_class *cls)
 {
 	for (size_t i = 0; i < cls->n_methods; i++) {
 		const struct model_method *method = &cls->methods[i];
-		if (method->kind == METHOD_VIRTUAL || method->kind == METHOD_PROTOTYPE ||
-		    method->kind == METHOD_CALLBACK)
+		if (method->canonical != NULL && method->kind != METHOD_OVERRIDE)
 			EMIT(c->out, "#define $full$_ID 0x$id$ULL\n", { "full", method->full },
 			     { "id", arena_format(c->arena, "%016" PRIx64, method->id) });
 	}
 	text_add(c->out, "extern \"C\" {\n");
-	EMIT(c->out, "extern const OSMetaClass g$cls$MetaClass;\n", { "cls", cls->name });
+	if (!cls->is_extension)
+		EMIT(c->out, "extern const OSMetaClass g$cls$MetaClass;\n", { "cls", cls->name });
 	for (size_t i = 0; i < cls->n_methods; i++)
 		emit_c_method(c, cls, &cls->methods[i]);
 	text_add(c->out, "}\n\n");
@@ -144,14 +145,14 @@ static void emit_forward(struct cxx *c, const struct model_method *method, const
 		text_add_comment(c->out, "\t", method->doc);
 	emit_cxx_signature(c->out, c->arena,
 			   &(struct cxx_signature){
-				   .lead = method->kind == METHOD_STATIC ? "\tstatic " : "\t",
+				   .lead = model_has_self(method) ? "\t" : "\tstatic ",
 				   .name = method->name,
 				   .method = method,
 				   .with_fallbacks = true,
 				   .tail = "\n\t{\n",
 			   });
 	emit_cxx_call(c->out, c->arena, method, "\t\t", callee,
-		      method->kind == METHOD_STATIC ? NULL : "this");
+		      model_has_self(method) ? "this" : NULL);
 	text_add(c->out, "\t}\n\n");
 }
 
@@ -283,6 +284,10 @@ static void emit_own_method(struct cxx *c, const struct model_class *cls,
 	case METHOD_STATIC:
 		emit_member(c, method, "\tstatic ", method->name);
 		return;
+	case METHOD_CLASS:
+		emit_forward(c, method, method->full);
+		emit_member(c, method, "\tstatic ", impl);
+		return;
 	case METHOD_VIRTUAL:
 	case METHOD_OVERRIDE:
 	case METHOD_CALLBACK:
@@ -310,6 +315,7 @@ static void emit_foreign_method(struct cxx *c, const struct model_class *cls,
 	switch (method->kind) {
 	case METHOD_VIRTUAL:
 	case METHOD_PROTOTYPE:
+	case METHOD_CLASS:
 	case METHOD_PLAIN:
 	case METHOD_STATIC:
 		emit_forward(c, method, method->full);
@@ -381,8 +387,27 @@ static void emit_class_end(struct cxx *c, const struct model_class *cls)
 		     { "cls", cls->name }, { "super", cls->super });
 }
 
+/* The methods that a class gets from elsewhere stay functions: a class is closed in C++. */
+static void emit_extension(struct cxx *c, const struct model_class *cls)
+{
+	text_add_comment(c->out, "", cls->doc);
+	emit_c_functions(c, cls);
+	if (!c->implements)
+		return;
+	EMIT(c->out, "/* What $cls$'s author writes. */\nextern \"C\" {\n", { "cls", cls->name });
+	for (size_t i = 0; i < cls->n_methods; i++)
+		if (model_has_row(&cls->methods[i]))
+			emit_c_function(c, cls, &cls->methods[i],
+					arena_format(c->arena, "%s_Impl", cls->methods[i].full));
+	text_add(c->out, "}\n\n");
+}
+
 static void emit_class(struct cxx *c, const struct model_class *cls)
 {
+	if (cls->is_extension) {
+		emit_extension(c, cls);
+		return;
+	}
 	emit_c_functions(c, cls);
 	if (c->implements)
 		for (size_t i = 0; i < cls->n_methods; i++)
@@ -432,7 +457,8 @@ static void emit_head(struct cxx *c)
 	for (size_t i = 0; i < model->n_declared; i++)
 		EMIT(c->out, "class $cls$;\n", { "cls", model->declared[i] });
 	for (size_t i = 0; i < model->n_classes; i++)
-		EMIT(c->out, "class $cls$;\n", { "cls", model->classes[i]->name });
+		if (!model->classes[i]->is_extension)
+			EMIT(c->out, "class $cls$;\n", { "cls", model->classes[i]->name });
 	text_add(c->out, "\n");
 }
 

@@ -65,8 +65,9 @@ static void emit_instance(struct join *j, const struct model_class *cls)
 static const char *member_of(struct join *j, const struct model_class *cls,
 			     const struct model_method *method)
 {
-	if (method->kind == METHOD_STATIC)
-		return arena_format(j->arena, "%s::%s", cls->name, method->name);
+	if (!model_has_self(method))
+		return arena_format(j->arena, "%s::%s%s", cls->name, method->name,
+				    method->kind == METHOD_CLASS ? "_Impl" : "");
 	return arena_format(j->arena, "self->%s::%s%s", cls->name, method->name,
 			    model_has_row(method) && !cxx_is_plain_member(method) ? "_Impl" : "");
 }
@@ -83,7 +84,7 @@ static void emit_function(struct join *j, const struct model_class *cls,
 				   .lead = "",
 				   .name = arena_format(j->arena, "%s%s", method->full,
 							model_has_row(method) ? "_Impl" : ""),
-				   .self = method->kind == METHOD_STATIC ? NULL : self,
+				   .self = model_has_self(method) ? self : NULL,
 				   .method = method,
 				   .tail = "\n{\n",
 			   });
@@ -113,7 +114,8 @@ void emit_cxx_source(struct text *out, const struct model *model, const char *he
 	emit_origin(out, model);
 	EMIT(out, "#include $header$\n\n#include <new>\n\n", { "header", header });
 	for (size_t i = 0; i < model->n_classes; i++)
-		emit_class(&j, model->classes[i]);
+		if (!model->classes[i]->is_extension) // its author writes C functions
+			emit_class(&j, model->classes[i]);
 	while (out->size > 1 && out->data[out->size - 2] == '\n')
 		out->data[--out->size] = '\0';
 }

@@ -39,9 +39,10 @@ static void emit_typedefs(struct header *h)
 	for (size_t i = 0; i < model->n_declared; i++, n_typedefs++)
 		EMIT(h->out, "typedef struct $cls$ $cls$;\n", { "cls", model->declared[i] });
 	for (size_t i = 0; i < model->n_classes; i++) {
-		if (model->classes[i]->is_root || model->classes[i]->is_protocol)
+		const struct model_class *cls = model->classes[i];
+		if (cls->is_root || cls->is_protocol || cls->is_extension)
 			continue;
-		EMIT(h->out, "typedef struct $cls$ $cls$;\n", { "cls", model->classes[i]->name });
+		EMIT(h->out, "typedef struct $cls$ $cls$;\n", { "cls", cls->name });
 		n_typedefs++;
 	}
 	if (n_typedefs > 0)
@@ -129,7 +130,7 @@ static void emit_prototype(struct header *h, const struct model_class *cls,
 	emit_signature(h->out, h->arena,
 		       &(struct signature){
 			       .prefix = "",
-			       .cls = method->kind == METHOD_STATIC ? NULL : cls->name,
+			       .cls = model_has_self(method) ? cls->self : NULL,
 			       .name = method->full,
 			       .method = method,
 			       .tail = ";\n\n",
@@ -141,7 +142,7 @@ static void emit_create_action(struct header *h, const struct model_class *cls,
 {
 	EMIT(h->out, "/*! An action that runs $name$() of `self`. Returned. */\n",
 	     { "name", method->name });
-	emit_create_action_signature(h->out, h->arena, "", cls->name, method->name, ");\n\n");
+	emit_create_action_signature(h->out, h->arena, "", cls, method->name, ");\n\n");
 }
 
 /* An inline of `cls` that forwards to the class that declared the method. */
@@ -173,8 +174,7 @@ static void emit_forward(struct header *h, const struct model_class *cls,
 static void emit_forward_create_action(struct header *h, const struct model_class *cls,
 				       const struct model_method *to)
 {
-	emit_create_action_signature(h->out, h->arena, "static inline ", cls->name, to->name,
-				     ")\n{\n");
+	emit_create_action_signature(h->out, h->arena, "static inline ", cls, to->name, ")\n{\n");
 	const char *const arguments[] = {
 		upcast(h->arena, cls->name, to->cls, false),
 		"referenceSize",
@@ -195,6 +195,7 @@ static void emit_method(struct header *h, const struct model_class *cls,
 	switch (method->kind) {
 	case METHOD_VIRTUAL:
 	case METHOD_PROTOTYPE:
+	case METHOD_CLASS:
 		emit_id(h, method);
 		emit_message(h, method);
 		emit_prototype(h, cls, method);
@@ -232,7 +233,7 @@ static void emit_inherited(struct header *h, const struct model_class *cls,
 	emit_inherited(h, cls, from->parent);
 	for (size_t i = 0; i < from->n_methods; i++) {
 		const struct model_method *method = &from->methods[i];
-		if (method->kind == METHOD_OVERRIDE || method->kind == METHOD_STATIC)
+		if (method->kind == METHOD_OVERRIDE || !model_has_self(method))
 			continue;
 		if (method->kind == METHOD_CALLBACK)
 			emit_forward_create_action(h, cls, method);
@@ -243,7 +244,10 @@ static void emit_inherited(struct header *h, const struct model_class *cls,
 
 static void emit_class(struct header *h, const struct model_class *cls)
 {
-	emit_struct(h, cls);
+	if (cls->is_extension)
+		text_add_comment(h->out, "", cls->doc);
+	else
+		emit_struct(h, cls);
 	for (size_t i = 0; i < cls->n_methods; i++)
 		emit_method(h, cls, &cls->methods[i]);
 	emit_inherited(h, cls, cls->parent);
@@ -268,9 +272,13 @@ static void emit_arguments_macro(struct header *h, const struct model_class *cls
 {
 	const char **items = NULL;
 	size_t n_items = 0;
-	ARENA_APPEND(h->arena, items, n_items,
-		     (const char *)arena_format(h->arena, "%s%s *self",
-						method->is_const ? "const " : "", cls->name));
+	if (model_has_self(method))
+		ARENA_APPEND(h->arena, items, n_items,
+			     (const char *)arena_format(h->arena, "%s%s *self",
+							method->is_const ? "const " : "",
+							cls->self));
+	else if (method->n_params == 0)
+		ARENA_APPEND(h->arena, items, n_items, "void");
 	for (size_t i = 0; i < method->n_params; i++)
 		ARENA_APPEND(h->arena, items, n_items, method->params[i].declared);
 	text_add_macro(h->out,

@@ -273,6 +273,8 @@ static void emit_get(struct source *s, const struct model_method *method, bool o
 static const char *shape_flags(const struct model_method *method)
 {
 	const struct model_method *as = model_message(method);
+	if (as->kind == METHOD_CLASS)
+		return "kOSMethodLocalOnly | kOSMethodClass";
 	if (as->is_localonly)
 		return "kOSMethodLocalOnly";
 	if (as->kind == METHOD_PROTOTYPE)
@@ -326,7 +328,8 @@ static void emit_codec_fields(struct source *s, const struct model_method *metho
 
 void emit_shape(struct source *s, const struct model_method *method)
 {
-	bool travels = !method->is_localonly && method->kind != METHOD_CALLBACK;
+	bool travels = !method->is_localonly && method->kind != METHOD_CALLBACK &&
+		       method->kind != METHOD_CLASS;
 	for (unsigned out = 0; travels && out < 2; out++) {
 		if (count_params(method, out) == 0)
 			continue;

@@ -139,15 +139,18 @@ static void emit_thunk(struct source *s, const struct model_class *cls,
 	bool empty = method->n_params == 0 && method->result_type->kind == TYPE_VOID;
 	const char **items = NULL;
 	size_t n_items = 0;
-	ARENA_APPEND(s->arena, items, n_items,
-		     (const char *)(cls->is_root
-					    ? "self"
-					    : arena_format(s->arena, "(%s *)self", cls->name)));
+	if (model_has_self(method))
+		ARENA_APPEND(s->arena, items, n_items,
+			     (const char *)(cls->is_root ? "self"
+							 : arena_format(s->arena, "(%s *)self",
+									cls->self)));
 	for (size_t i = 0; i < message->n_params; i++)
 		ARENA_APPEND(s->arena, items, n_items, thunk_argument(s, &message->params[i]));
 
 	EMIT(s->out, "static void $full$_Invoke(OSObject *self, void *msg)\n{\n",
 	     { "full", method->full });
+	if (!model_has_self(method))
+		text_add(s->out, "\t(void)self;\n");
 	if (empty)
 		text_add(s->out, "\t(void)msg;\n");
 	else
@@ -228,6 +231,24 @@ static void emit_metaclass(struct source *s, const struct model_class *cls)
 	     { "cls", cls->name });
 }
 
+static void emit_extension(struct source *s, const struct model_class *cls)
+{
+	if (cls->n_rows == 0)
+		return;
+	EMIT(s->out,
+	     "static const struct OSClassExtension $cls$_extension = {\n"
+	     "\t.name = \"$cls$\",\n"
+	     "\t.meta = &g$self$MetaClass,\n"
+	     "\t.n_methods = $n$,\n"
+	     "\t.methods = $cls$_methods,\n"
+	     "};\n\n"
+	     "__attribute__((constructor)) static void register_$cls$(void)\n"
+	     "{\n"
+	     "\tOSMetaClassExtend(&$cls$_extension);\n"
+	     "}\n\n",
+	     { "cls", cls->name }, { "self", cls->self }, { "n", source_number(s, cls->n_rows) });
+}
+
 static void emit_functions(struct source *s, const struct model_class *cls,
 			   const struct model_method *method)
 {
@@ -244,6 +265,9 @@ static void emit_functions(struct source *s, const struct model_class *cls,
 	case METHOD_CALLBACK:
 		emit_create_action(s, cls, method);
 		break;
+	case METHOD_CLASS:
+		emit_stub(s, cls, method, STUB_CLASS);
+		break;
 	case METHOD_PLAIN:
 	case METHOD_STATIC:
 		return;
@@ -255,7 +279,7 @@ static void emit_functions(struct source *s, const struct model_class *cls,
 static bool has_shape(const struct model_method *method)
 {
 	return method->kind == METHOD_VIRTUAL || method->kind == METHOD_PROTOTYPE ||
-	       method->kind == METHOD_CALLBACK;
+	       method->kind == METHOD_CALLBACK || method->kind == METHOD_CLASS;
 }
 
 static void emit_class(struct source *s, const struct model_class *cls)
@@ -270,7 +294,10 @@ static void emit_class(struct source *s, const struct model_class *cls)
 	if (cls->is_protocol)
 		return;
 	emit_rows(s, cls);
-	emit_metaclass(s, cls);
+	if (cls->is_extension)
+		emit_extension(s, cls);
+	else
+		emit_metaclass(s, cls);
 }
 
 /* ---- the file ---- */

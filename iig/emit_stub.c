@@ -221,8 +221,9 @@ static void emit_invocation(struct source *s, const struct model_class *cls,
 		[STUB_INVOKE] = "OSObjectInvoke(",
 		[STUB_SUPER] = "OSObjectInvokeSuper(",
 		[STUB_ACTION] = "OSActionInvoke(",
+		[STUB_CLASS] = "OSMetaClassInvoke(",
 	};
-	const char *to = upcast(s->arena, cls->name, ROOT_CLASS, false);
+	const char *to = upcast(s->arena, cls->self, ROOT_CLASS, false);
 	if (method->is_const) // the object itself may change: its class decides
 		to = "(" ROOT_CLASS " *)(uintptr_t)self";
 	const char **items = NULL;
@@ -230,6 +231,8 @@ static void emit_invocation(struct source *s, const struct model_class *cls,
 	if (stub == STUB_SUPER)
 		ARENA_APPEND(s->arena, items, n_items,
 			     (const char *)arena_format(s->arena, "&g%sMetaClass", cls->super));
+	if (stub == STUB_CLASS)
+		to = arena_format(s->arena, "&g%sMetaClass", cls->self);
 	ARENA_APPEND(s->arena, items, n_items, stub == STUB_ACTION ? method->params[0].name : to);
 	ARENA_APPEND(s->arena, items, n_items,
 		     (const char *)arena_format(s->arena, "&%s_Shape", model_shape(method)->full));
@@ -266,7 +269,7 @@ void emit_stub(struct source *s, const struct model_class *cls, const struct mod
 	emit_signature(s->out, s->arena,
 		       &(struct signature){
 			       .prefix = "",
-			       .cls = cls->name,
+			       .cls = model_has_self(method) ? cls->self : NULL,
 			       .name = stub == STUB_SUPER ? arena_format(s->arena, "%s_super_%s",
 									 cls->name, method->name)
 							  : method->full,
@@ -285,9 +288,9 @@ void emit_stub(struct source *s, const struct model_class *cls, const struct mod
 void emit_create_action(struct source *s, const struct model_class *cls,
 			const struct model_method *method)
 {
-	emit_create_action_signature(s->out, s->arena, "", cls->name, method->name, ")\n{\n");
+	emit_create_action_signature(s->out, s->arena, "", cls, method->name, ")\n{\n");
 	const char *const arguments[] = {
-		upcast(s->arena, cls->name, ROOT_CLASS, false),
+		upcast(s->arena, cls->self, ROOT_CLASS, false),
 		arena_format(s->arena, "%s_ID", method->full),
 		arena_format(s->arena, "%s_ID", method->prototype->full),
 		"referenceSize",

@@ -99,7 +99,7 @@ static struct model_param build_param(struct arena *arena, const struct method *
 static enum method_kind kind_of(const struct method *method)
 {
 	if (method->is_static)
-		return METHOD_STATIC;
+		return method->is_localonly ? METHOD_STATIC : METHOD_CLASS;
 	if (!method->is_virtual)
 		return METHOD_PLAIN;
 	if (method->overrides)
@@ -160,7 +160,7 @@ static struct model_method build_method(struct builder *b, const struct method *
 		ARENA_APPEND(arena, params, method.n_params, build_param(arena, source, as, i));
 	method.params = params;
 
-	if (source->is_virtual) {
+	if (source->is_virtual || method.kind == METHOD_CLASS) {
 		const struct method *first =
 			source->overrides ? inherited_method(source->cls, source->name) : source;
 		method.id = method_id(arena, first);
@@ -196,7 +196,8 @@ static void build_rows(struct arena *arena, struct model_class *cls)
 
 static void build_class(struct builder *b, const struct class *source)
 {
-	if (!class_derives(source, ROOT_CLASS) || built_class(b, source->name) != NULL)
+	bool known = class_derives(source, ROOT_CLASS) || source->extends != NULL;
+	if (!known || built_class(b, source->name) != NULL)
 		return;
 	if (source->super != NULL)
 		build_class(b, source->super);
@@ -207,7 +208,9 @@ static void build_class(struct builder *b, const struct class *source)
 		.name = source->name,
 		.doc = source->doc,
 		.super = source->super == NULL ? NULL : source->super->name,
-		.is_root = source->super == NULL,
+		.self = source->extends != NULL ? source->extends : source->name,
+		.is_extension = source->extends != NULL,
+		.is_root = source->super == NULL && source->extends == NULL,
 		.is_protocol = source->is_protocol,
 		.parent = source->super == NULL ? NULL : built_class(b, source->super->name),
 	};
@@ -276,5 +279,10 @@ const struct model_method *model_shape(const struct model_method *method)
 bool model_has_row(const struct model_method *method)
 {
 	return method->kind == METHOD_VIRTUAL || method->kind == METHOD_OVERRIDE ||
-	       method->kind == METHOD_CALLBACK;
+	       method->kind == METHOD_CALLBACK || method->kind == METHOD_CLASS;
+}
+
+bool model_has_self(const struct model_method *method)
+{
+	return method->kind != METHOD_STATIC && method->kind != METHOD_CLASS;
 }

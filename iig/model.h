@@ -14,8 +14,9 @@ enum method_kind {
 	METHOD_OVERRIDE,  // an implementation of a method of a class above
 	METHOD_CALLBACK,  // TYPE(): an implementation, called with the prototype's message
 	METHOD_PROTOTYPE, // TARGET: id, message, shape, and a stub that goes through the action
+	METHOD_CLASS,     // static: id, message, shape, row; the stub asks the class, not an object
 	METHOD_PLAIN,     // an ordinary function of the author
-	METHOD_STATIC,
+	METHOD_STATIC,    // the same, without an object
 };
 
 struct model_param {
@@ -54,9 +55,10 @@ struct model_class {
 	const struct class *source; // attributes and place
 	const char *name;
 	const char *doc;
-	const char *super; // NULL for the root
-	bool is_root, is_protocol;
-	const struct model_class *parent; // NULL for the root
+	const char *super; // NULL for the root and for an extension
+	const char *self;  // the class of the objects: its own name, or that of the class extended
+	bool is_root, is_protocol, is_extension;
+	const struct model_class *parent; // NULL where `super` is
 	struct model_method *methods;
 	size_t n_methods;
 	const struct model_method **rows; // with an implementation, ascending by id
@@ -82,3 +84,4 @@ const struct model_method *model_message(const struct model_method *method);
 /* The shape of its row. */
 const struct model_method *model_shape(const struct model_method *method);
 bool model_has_row(const struct model_method *method);
+bool model_has_self(const struct model_method *method); // an object is called

@@ -351,11 +351,7 @@ static void read_class_attribute(struct class_visit *visit, CXCursor cursor)
 	if (SET_FLAG(flags, text, visit->cls))
 		return;
 	if (strip_prefix(text, "extends:", &rest))
-		unit_error(
-			p->unit, parser_where(p, cursor),
-			"class %s: EXTENDS(%s) is not supported: declare the methods in %s, or in a "
-			"class derived from it",
-			visit->cls->name, rest, rest);
+		visit->cls->extends = rest;
 	else
 		unknown_attribute(p, cursor, "class");
 }
@@ -563,8 +559,23 @@ static enum CXChildVisitResult visit_bases(CXCursor cursor, CXCursor parent, CXC
 	return CXChildVisit_Break;
 }
 
+static enum CXChildVisitResult visit_extends(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	bool *extends = data;
+	CXString text = clang_getCursorSpelling(cursor);
+	if (clang_getCursorKind(cursor) == CXCursor_AnnotateAttr)
+		*extends |= strncmp(clang_getCString(text), "extends:", 8) == 0;
+	clang_disposeString(text);
+	return CXChildVisit_Continue;
+}
+
 static bool is_object_class(struct parser *p, CXCursor cursor)
 {
+	bool extends = false;
+	clang_visitChildren(cursor, visit_extends, &extends);
+	if (extends)
+		return true;
 	while (strcmp(parser_spelling(p, cursor), ROOT_CLASS) != 0) {
 		CXCursor base = clang_getNullCursor();
 		clang_visitChildren(cursor, visit_bases, &base);

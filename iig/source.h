@@ -57,6 +57,7 @@ enum stub {
 	STUB_INVOKE, // through the object
 	STUB_SUPER,  // the super class's implementation
 	STUB_ACTION, // through the action
+	STUB_CLASS,  // through the class: no object
 };
 void emit_stub(struct source *s, const struct model_class *cls, const struct model_method *method,
 	       enum stub stub);

@@ -66,6 +66,16 @@ bool method_is_prototype(const struct method *method)
 	       method->prototype.method == NULL;
 }
 
+bool method_is_class(const struct method *method)
+{
+	return method->is_static && !method->is_localonly;
+}
+
+bool method_has_id(const struct method *method)
+{
+	return method_is_class(method) || (method->is_virtual && !method->overrides);
+}
+
 const char *type_declare(struct arena *arena, const struct type *type, const char *name)
 {
 	const char *constant = type->is_const ? "const " : "";

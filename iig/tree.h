@@ -95,7 +95,8 @@ struct class
 	const char *name;
 	const char *doc;
 	struct location where;
-	const struct class *super; // NULL for the root, or while only declared
+	const struct class *super; // NULL for the root, an extension, or while only declared
+	const char *extends;       // EXTENDS: the class that it adds methods to, or NULL
 	bool is_complete;
 	bool is_main;       // defined in the file being compiled
 	bool is_named_here; // declared in it, at least
@@ -147,6 +148,8 @@ bool class_derives(const struct class *cls, const char *ancestor);
 const struct method *prototype_method(const struct unit *unit, const struct class *cls,
 				      struct method_name name);
 bool method_is_prototype(const struct method *method); // TARGET without TYPE
+bool method_is_class(const struct method *method);     // static, and in the class table
+bool method_has_id(const struct method *method);       // of its own
 
 /* How C declares `name` with this type: "const char *name". */
 const char *type_declare(struct arena *arena, const struct type *type, const char *name);

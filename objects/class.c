@@ -9,7 +9,8 @@
  * The row of (class, id) is looked up on every call, so what was found once is remembered in a
  * hash table of the process that is read without a lock: an entry is written before it is linked
  * and never changed or removed after, and there are at most as many as methods are in use. A miss,
- * or no memory for an entry, costs a binary search in each class up the chain.
+ * or no memory for an entry, costs a binary search in each class up the chain and in
+ * their extensions.
  */
 
 #include <DriverKit/OSMetaClass.h>
@@ -20,6 +21,7 @@
 
 #include <base/log.h>
 #include <base/reason.h>
+#include <objects/class.h>
 #include <objects/ledger.h>
 
 #define LOOKUP_BITS    9U
@@ -119,7 +121,19 @@ static kern_return_t insert_class(size_t position, const OSMetaClass *meta)
 	return kIOReturnSuccess;
 }
 
-/* What find_row relies on, and what keeps a base class inside its derived one. */
+/* What rows_find relies on. */
+kern_return_t rows_check(const char *owner, const struct OSMethod *rows, uint32_t n_rows)
+{
+	for (uint32_t i = 1; i < n_rows; i++)
+		if (rows[i - 1].shape->id >= rows[i].shape->id)
+			return refuse(kIOReturnBadArgument,
+				      "class %s: the rows of %s and %s are not in ascending order "
+				      "of their ids: build it again with iig",
+				      owner, rows[i - 1].shape->name, rows[i].shape->name);
+	return kIOReturnSuccess;
+}
+
+/* What rows_find relies on, and what keeps a base class inside its derived one. */
 static kern_return_t check_table(const OSMetaClass *meta)
 {
 	size_t base = meta->super != NULL ? meta->super->instance_size : sizeof(OSObject);
@@ -128,14 +142,7 @@ static kern_return_t check_table(const OSMetaClass *meta)
 		return refuse(kIOReturnBadArgument,
 			      "class %s is smaller than its super class: build it again with iig",
 			      meta->name);
-	for (uint32_t i = 1; i < meta->n_methods; i++)
-		if (meta->methods[i - 1].shape->id >= meta->methods[i].shape->id)
-			return refuse(kIOReturnBadArgument,
-				      "class %s: the rows of %s and %s are not in ascending order "
-				      "of their ids: build it again with iig",
-				      meta->name, meta->methods[i - 1].shape->name,
-				      meta->methods[i].shape->name);
-	return kIOReturnSuccess;
+	return rows_check(meta->name, meta->methods, meta->n_methods);
 }
 
 kern_return_t OSMetaClassRegister(const OSMetaClass *meta)
@@ -148,7 +155,12 @@ kern_return_t OSMetaClassRegister(const OSMetaClass *meta)
 		return ret;
 	pthread_mutex_lock(&registry.lock);
 	position = find_name(meta->name, &found);
-	if (!found)
+	if (!found && extension_is_named(meta->name))
+		ret = refuse(kIOReturnExclusiveAccess,
+			     "an extension named %s is registered already: give this class another "
+			     "name",
+			     meta->name);
+	else if (!found)
 		ret = insert_class(position, meta);
 	else if (registry.classes[position] != meta)
 		ret = refuse(kIOReturnExclusiveAccess,
@@ -207,16 +219,16 @@ static void lookup_remember(_Atomic(struct lookup *) *bucket, const OSMetaClass 
 		continue;
 }
 
-static const struct OSMethod *find_row(const OSMetaClass *meta, uint64_t id)
+const struct OSMethod *rows_find(const struct OSMethod *rows, uint32_t n_rows, uint64_t id)
 {
-	uint32_t low = 0, high = meta->n_methods;
+	uint32_t low = 0, high = n_rows;
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
-		uint64_t here = meta->methods[middle].shape->id;
+		uint64_t here = rows[middle].shape->id;
 
 		if (here == id)
-			return &meta->methods[middle];
+			return &rows[middle];
 		if (here < id)
 			low = middle + 1;
 		else
@@ -234,8 +246,11 @@ const struct OSMethod *OSMetaClassFindMethod(const OSMetaClass *meta, uint64_t i
 	     entry != NULL; entry = entry->next)
 		if (entry->meta == meta && entry->id == id)
 			return entry->row;
-	for (const OSMetaClass *class = meta; class != NULL && row == NULL; class = class->super)
-		row = find_row(class, id);
+	for (const OSMetaClass *class = meta; class != NULL && row == NULL; class = class->super) {
+		row = rows_find(class->methods, class->n_methods, id);
+		if (row == NULL)
+			row = extension_find_row(class, id);
+	}
 	if (row != NULL)
 		lookup_remember(bucket, meta, id, row);
 	return row;

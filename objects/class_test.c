@@ -526,6 +526,90 @@ START_TEST(returns_have_names)
 }
 END_TEST
 
+static void extended(OSObject *self, void *msg)
+{
+	(void)self;
+	((struct call_msg *)msg)->ret = 40;
+}
+
+static void on_class(OSObject *self, void *msg)
+{
+	((struct call_msg *)msg)->ret = self == NULL ? 50 : 51;
+}
+
+static const struct OSMethodShape added_shape = { .id = 25,
+						  .class_name = "Extra",
+						  .name = "added" };
+static const struct OSMethodShape static_shape = { .id = 26,
+						   .class_name = "Extra",
+						   .name = "make",
+						   .flags = kOSMethodLocalOnly | kOSMethodClass };
+static const struct OSMethod added_rows[] = { { &added_shape, extended, 0 },
+					      { &static_shape, on_class, 0 } };
+static const struct OSClassExtension extra = {
+	.name = "Extra",
+	.meta = &base_class,
+	.n_methods = 2,
+	.methods = added_rows,
+};
+
+START_TEST(an_extension_serves_the_class_and_those_below)
+{
+	OSObject *base = OSObjectAllocate(&base_class), *derived = OSObjectAllocate(&derived_class);
+	struct call_msg msg = { 0 };
+
+	ck_assert_ptr_null(OSMetaClassFindMethod(&derived_class, added_shape.id));
+	ck_assert_int_eq(OSObjectInvoke(base, &added_shape, &msg), kIOReturnUnsupported);
+	ck_assert_int_eq(OSMetaClassExtend(&extra), kIOReturnSuccess);
+	ck_assert_int_eq(call(base, &added_shape), 40);
+	ck_assert_int_eq(call(derived, &added_shape), 40);
+	ck_assert_ptr_null(OSMetaClassFindMethod(&gOSObjectMetaClass, added_shape.id));
+	OSObjectRelease(base);
+	OSObjectRelease(derived);
+}
+END_TEST
+
+START_TEST(a_static_method_is_called_on_the_class)
+{
+	struct call_msg msg = { 0 };
+
+	ck_assert_int_eq(OSMetaClassExtend(&extra), kIOReturnSuccess);
+	ck_assert_int_eq(OSMetaClassInvoke(&derived_class, &static_shape, &msg), kIOReturnSuccess);
+	ck_assert_int_eq(msg.ret, 50);
+	ck_assert_int_eq(OSMetaClassInvoke(&base_class, &name_shape, &msg), kIOReturnBadArgument);
+	ck_assert_int_eq(OSMetaClassInvoke(&base_class, &absent_shape, &msg), kIOReturnUnsupported);
+}
+END_TEST
+
+START_TEST(an_extension_that_collides_is_refused_as_a_whole)
+{
+	static const struct OSMethod taken[] = { { &other_shape, extended, 0 },
+						 { &added_shape, extended, 0 } };
+	static const struct OSMethod unsorted[] = { { &static_shape, on_class, 0 },
+						    { &added_shape, extended, 0 } };
+	struct OSClassExtension collides = extra, again = extra, disordered = extra, named = extra;
+	OSMetaClass late = base_class;
+
+	collides.name = "Collides", collides.methods = taken;
+	ck_assert_int_eq(OSMetaClassExtend(&collides), kIOReturnExclusiveAccess);
+	ck_assert_str_eq(reason_last(),
+			 "extension Collides of class Base: the id of other is that of "
+			 "Base::other: rename the method");
+	ck_assert_ptr_null(OSMetaClassFindMethod(&base_class, added_shape.id));
+	disordered.methods = unsorted;
+	ck_assert_int_eq(OSMetaClassExtend(&disordered), kIOReturnBadArgument);
+	named.name = "OSObject";
+	ck_assert_int_eq(OSMetaClassExtend(&named), kIOReturnExclusiveAccess);
+
+	ck_assert_int_eq(OSMetaClassExtend(&extra), kIOReturnSuccess);
+	ck_assert_int_eq(OSMetaClassExtend(&extra), kIOReturnExclusiveAccess);
+	again.name = "Again", again.meta = &derived_class;
+	ck_assert_int_eq(OSMetaClassExtend(&again), kIOReturnExclusiveAccess);
+	late.name = "Extra";
+	ck_assert_int_eq(OSMetaClassRegister(&late), kIOReturnExclusiveAccess);
+}
+END_TEST
+
 UNIT_TESTS("class", allocated_object_is_zeroed_and_has_one_reference,
 	   construct_runs_on_the_new_object, construct_of_the_nearest_class_above_serves,
 	   construct_leaves_the_flags, last_release_frees_once, free_is_not_routed,
@@ -536,4 +620,6 @@ UNIT_TESTS("class", allocated_object_is_zeroed_and_has_one_reference,
 	   lookup_finds_own_inherited_and_none, calls_reach_override_and_super,
 	   call_that_nobody_serves_is_refused_with_a_reason, router_is_given_the_row,
 	   classes_are_known_by_name, second_class_of_a_name_is_refused, broken_tables_are_refused,
-	   threads_share_classes_and_objects, default_equality_is_identity, returns_have_names)
+	   threads_share_classes_and_objects, default_equality_is_identity, returns_have_names,
+	   an_extension_serves_the_class_and_those_below, a_static_method_is_called_on_the_class,
+	   an_extension_that_collides_is_refused_as_a_whole)

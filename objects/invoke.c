@@ -59,6 +59,21 @@ kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
 	return kIOReturnSuccess;
 }
 
+kern_return_t OSMetaClassInvoke(const OSMetaClass *meta, const struct OSMethodShape *shape,
+				void *msg)
+{
+	const struct OSMethod *method = OSMetaClassFindMethod(meta, shape->id);
+
+	if (method == NULL)
+		return nobody_implements(meta, shape);
+	if ((method->shape->flags & kOSMethodClass) == 0)
+		return refuse(kIOReturnBadArgument,
+			      "%s::%s is not static: call it on an object of class %s",
+			      shape->class_name, shape->name, meta->name);
+	method->invoke(NULL, msg);
+	return kIOReturnSuccess;
+}
+
 kern_return_t OSMethodRefuse(const struct OSMethodShape *shape, kern_return_t status,
 			     const char *parameter)
 {

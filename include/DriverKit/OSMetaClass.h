@@ -59,6 +59,7 @@ enum OSMethodFlags {
 	kOSMethodLocalOnly = 1 << 0, // never leaves the process: may carry any pointer
 	kOSMethodOneway = 1 << 1,    // returns void: nobody waits for it
 	kOSMethodTarget = 1 << 2,    // a callback prototype: delivered through its OSAction
+	kOSMethodClass = 1 << 3,     // static: called on the class, in the process that calls
 };
 
 /* One row of a class: this class's implementation of a method. */
@@ -79,6 +80,15 @@ struct OSMetaClass {
 	/* C++ constructors in place; NULL in C. That of the nearest class above serves then. It
 	 * must not look at the object: its class and its count are set behind it. */
 	void (*construct)(OSObject *self);
+};
+
+/* Methods that another file adds to a class (EXTENDS). They serve its objects, and those of classes
+ * derived from it, from its registration on. Their ids are the extension's own. */
+struct OSClassExtension {
+	const char *name;
+	const OSMetaClass *meta; // the class
+	uint32_t n_methods;
+	const struct OSMethod *methods; // ascending by shape->id
 };
 
 #ifndef __cplusplus
@@ -164,6 +174,13 @@ void OSObjectRelease(const void *object);
  * it before main. A second class of the same name is refused with kIOReturnExclusiveAccess.
  */
 kern_return_t OSMetaClassRegister(const OSMetaClass *meta);
+
+/*
+ * Add methods to a class; the generated constructor calls it before main. `extension` is kept.
+ * kIOReturnExclusiveAccess: a class or an extension has its name, or one of its ids is served
+ * already; it is then left out as a whole, and the log says why.
+ */
+kern_return_t OSMetaClassExtend(const struct OSClassExtension *extension);
 const OSMetaClass *OSMetaClassGetNamed(const char *name); // NULL: unknown; classes are constant
 
 /* The row that serves `id` for `meta`: its own or an ancestor's; NULL: none. */
@@ -178,6 +195,11 @@ const struct OSMethod *OSMetaClassFindMethod(const OSMetaClass *meta, uint64_t i
 kern_return_t OSObjectInvoke(OSObject *self, const struct OSMethodShape *shape, void *msg);
 kern_return_t OSObjectInvokeSuper(const OSMetaClass *super, OSObject *self,
 				  const struct OSMethodShape *shape, void *msg);
+
+/* Call a static method: the implementation of `meta`, at once and on the caller's queue. Returns
+ * what OSObjectInvoke returns. */
+kern_return_t OSMetaClassInvoke(const OSMetaClass *meta, const struct OSMethodShape *shape,
+				void *msg);
 
 /*
  * Deliver a callback (a TARGET method) through its action: the message is copied, the objects in

@@ -13,11 +13,18 @@
  *SERIALIZABLE ones. SERIALIZABLE	instances travel by value, in their binary form. Only
  *DriverKit's own collections have one. PROTOCOL	(ours) messages only: iig writes ids,
  *structures, encode and decode, but no class table and no stubs.
+ * EXTENDS(Class)
+ *		`class EXTENDS(Class) Name` adds methods to a class that another file declares. Each
+ *		takes an object of Class and has an id of its own; in C it is called as
+ *Name_method(). It overrides nothing, runs on the default queue, and is not known to the headers of
+ *		derived classes. libdext refuses an extension whose name or ids are taken.
  *
  * Of a method:
  *
- * KERNEL, NATIVE
- *		change nothing, as for a class.
+ * static	runs in the process that calls it, at once, on the caller's queue: there is no
+ *object that could be elsewhere. It goes through the class table: Class_Method() is the call,
+ *		Class_Method_Impl() what its author writes. With LOCALONLY it is an ordinary
+ *function. KERNEL, NATIVE change nothing, as for a class.
  * LOCAL	implemented in the process of the driver, where the object lives. So is every method
  *		here: it may be written, and changes nothing.
  * LOCALONLY	never leaves the process, and so may take and return any C type. It runs at once,

@@ -80,6 +80,20 @@ Widget *Widget_withName(const char *name, uint32_t size)
 	return make(&gWidgetMetaClass, name, size);
 }
 
+kern_return_t IMPL(Widget, Create)
+{
+	*widget = make(&gWidgetMetaClass, name, size);
+	return size == 0 ? kIOReturnBadArgument : kIOReturnSuccess;
+}
+
+static unsigned recalls;
+
+kern_return_t IMPL(Widget, Recall)
+{
+	recalls++;
+	return kIOReturnSuccess;
+}
+
 uint64_t Widget_area(const Widget *self)
 {
 	return self->ivars->size * self->ivars->size;
@@ -186,6 +200,36 @@ void IMPL(Widget, onResized)
 	(void)action;
 	self->ivars->resized = result;
 	memcpy(self->ivars->sizes, both, number * sizeof(both[0]));
+}
+
+/* ---- what another file adds to a widget ---- */
+
+kern_return_t IMPL(WidgetPrivate, countPokes)
+{
+	*pokes = self->ivars->pokes;
+	return kIOReturnSuccess;
+}
+
+bool IMPL(WidgetPrivate, isHeavy)
+{
+	return self->ivars->size > 4;
+}
+
+kern_return_t IMPL(WidgetPrivate, Count)
+{
+	*alive = (uint32_t)widgets_alive;
+	return kIOReturnSuccess;
+}
+
+uint32_t WidgetPrivate_half(const Widget *self)
+{
+	return (uint32_t)self->ivars->size / 2;
+}
+
+void IMPL(WidgetPrivate, onMeasured)
+{
+	(void)action;
+	self->ivars->size = area;
 }
 
 /* ---- a gadget ---- */
@@ -399,6 +443,48 @@ static const char *queue_of(const OSMetaClass *meta, uint64_t id)
 	return method->queue == 0 ? "Default" : meta->queue_names[method->queue - 1];
 }
 
+START_TEST(static_methods_go_through_the_class_table)
+{
+	Widget *widget = NULL;
+	ck_assert_int_eq(Widget_Create("one", 3, &widget), kIOReturnSuccess);
+	ck_assert_uint_eq(widget->ivars->size, 3);
+	Widget_release(widget);
+	ck_assert_int_eq(Widget_Create("eightchr", 3, &widget), kIOReturnOverrun);
+	ck_assert_int_eq(Widget_Create(NULL, 3, &widget), kIOReturnBadArgument);
+	ck_assert_int_eq(Widget_Recall(), kIOReturnSuccess);
+	ck_assert_uint_eq(recalls, 1);
+	ck_assert_uint_eq(Widget_Create_Shape.flags, kOSMethodLocalOnly | kOSMethodClass);
+	ck_assert_ptr_nonnull(OSMetaClassFindMethod(&gWidgetMetaClass, Widget_Create_ID));
+}
+END_TEST
+
+START_TEST(an_extension_adds_methods_to_every_widget)
+{
+	Gadget *gadget = make_gadget();
+	Widget *widget = Gadget_as_Widget(gadget);
+	uint32_t pokes = 0, alive = 0;
+	Widget_poke(widget, 2, NULL);
+	ck_assert_int_eq(WidgetPrivate_countPokes(widget, &pokes), kIOReturnSuccess);
+	ck_assert_uint_eq(pokes, 20);
+	ck_assert(!WidgetPrivate_isHeavy(widget));
+	ck_assert_uint_eq(WidgetPrivate_half(widget), 1);
+	ck_assert_int_eq(WidgetPrivate_Count(&alive), kIOReturnSuccess);
+	ck_assert_uint_eq(alive, 1);
+
+	OSAction *action = NULL;
+	ck_assert_int_eq(WidgetPrivate_CreateActiononMeasured(widget, 0, &action),
+			 kIOReturnSuccess);
+	ck_assert_ptr_nonnull(action);
+	const struct OSMethod *row =
+		OSMetaClassFindMethod(&gGadgetMetaClass, WidgetPrivate_onMeasured_ID);
+	ck_assert_ptr_nonnull(row);
+	row->invoke(Gadget_as_OSObject(gadget), &(struct WidgetPrivate_Measured_Msg){ .area = 9 });
+	ck_assert_uint_eq(Widget_area(widget), 81);
+	OSObjectRelease(action);
+	Gadget_release(gadget);
+}
+END_TEST
+
 START_TEST(tables_are_sorted_and_name_queues)
 {
 	check_table(&gWidgetMetaClass);
@@ -564,6 +650,8 @@ static Suite *widget_suite(void)
 	tcase_add_test(tcase, descriptors_come_back);
 	tcase_add_test(tcase, overrides_reach_their_super);
 	tcase_add_test(tcase, callbacks_take_the_message_of_their_prototype);
+	tcase_add_test(tcase, static_methods_go_through_the_class_table);
+	tcase_add_test(tcase, an_extension_adds_methods_to_every_widget);
 	tcase_add_test(tcase, tables_are_sorted_and_name_queues);
 	tcase_add_test(tcase, numbers_travel);
 	tcase_add_test(tcase, names_and_arrays_travel);

@@ -112,6 +112,64 @@ static void Widget_isEqualTo_Invoke(OSObject *self, void *msg)
 	m->ret = Widget_isEqualTo_Impl((Widget *)self, m->other);
 }
 
+/* Widget::Create(char[8],u32,object:Widget*)i32 */
+const struct OSMethodShape Widget_Create_Shape = {
+	.id = Widget_Create_ID,
+	.class_name = "Widget",
+	.name = "Create",
+	.flags = kOSMethodLocalOnly | kOSMethodClass,
+	.msg_size = sizeof(struct Widget_Create_Msg),
+};
+
+kern_return_t Widget_Create(const char *name, uint32_t size, Widget **widget)
+{
+	struct Widget_Create_Msg msg = { .size = size };
+	kern_return_t ret =
+		fill_name(&Widget_Create_Shape, name, "name", msg.name, sizeof(msg.name));
+	if (ret != kIOReturnSuccess)
+		return ret;
+	ret = OSMetaClassInvoke(&gWidgetMetaClass, &Widget_Create_Shape, &msg);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (msg.ret == kIOReturnSuccess && widget != NULL)
+		*widget = msg.widget;
+	else if (msg.ret == kIOReturnSuccess)
+		OSObjectRelease(msg.widget);
+	return msg.ret;
+}
+
+static void Widget_Create_Invoke(OSObject *self, void *msg)
+{
+	(void)self;
+	struct Widget_Create_Msg *m = msg;
+	m->ret = Widget_Create_Impl(m->name, m->size, &m->widget);
+}
+
+/* Widget::Recall()i32 */
+const struct OSMethodShape Widget_Recall_Shape = {
+	.id = Widget_Recall_ID,
+	.class_name = "Widget",
+	.name = "Recall",
+	.flags = kOSMethodLocalOnly | kOSMethodClass,
+	.msg_size = sizeof(struct Widget_Recall_Msg),
+};
+
+kern_return_t Widget_Recall(void)
+{
+	struct Widget_Recall_Msg msg = { 0 };
+	kern_return_t ret = OSMetaClassInvoke(&gWidgetMetaClass, &Widget_Recall_Shape, &msg);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	return msg.ret;
+}
+
+static void Widget_Recall_Invoke(OSObject *self, void *msg)
+{
+	(void)self;
+	struct Widget_Recall_Msg *m = msg;
+	m->ret = Widget_Recall_Impl();
+}
+
 /* Widget::paint(f64,i32,u8[3],{u32,pointer}*,{u16,u16})bool */
 const struct OSMethodShape Widget_paint_Shape = {
 	.id = Widget_paint_ID,
@@ -837,6 +895,11 @@ static const struct OSMethod Widget_methods[] = {
 		.queue = 0,
 	},
 	{
+		.shape = &Widget_Recall_Shape,
+		.invoke = Widget_Recall_Invoke,
+		.queue = 0,
+	},
+	{
 		.shape = &Widget_measure_Shape,
 		.invoke = Widget_measure_Invoke,
 		.queue = 0,
@@ -859,6 +922,11 @@ static const struct OSMethod Widget_methods[] = {
 	{
 		.shape = &Widget_copyChild_Shape,
 		.invoke = Widget_copyChild_Invoke,
+		.queue = 0,
+	},
+	{
+		.shape = &Widget_Create_Shape,
+		.invoke = Widget_Create_Invoke,
 		.queue = 0,
 	},
 	{
@@ -912,7 +980,7 @@ const OSMetaClass gWidgetMetaClass = {
 	.name = "Widget",
 	.super = &gOSObjectMetaClass,
 	.instance_size = sizeof(Widget),
-	.n_methods = 17,
+	.n_methods = 19,
 	.methods = Widget_methods,
 	.queue_names = Widget_queues,
 	.n_queue_names = 2,
@@ -1086,4 +1154,211 @@ const OSMetaClass gGadgetMetaClass = {
 __attribute__((constructor)) static void register_Gadget(void)
 {
 	OSMetaClassRegister(&gGadgetMetaClass);
+}
+
+/* ---- WidgetPrivate ---- */
+
+static int WidgetPrivate_countPokes_put_reply(struct wire_writer *w, const void *msg)
+{
+	const struct WidgetPrivate_countPokes_Msg *m = msg;
+	wire_put_u64(w, m->pokes);
+	return w->error;
+}
+
+static int WidgetPrivate_countPokes_get_reply(struct wire_reader *r, void *msg)
+{
+	struct WidgetPrivate_countPokes_Msg *m = msg;
+	m->pokes = (uint32_t)get_integer(r, UINT32_MAX);
+	return r->error;
+}
+
+/* WidgetPrivate::countPokes(u32*)i32 */
+const struct OSMethodShape WidgetPrivate_countPokes_Shape = {
+	.id = WidgetPrivate_countPokes_ID,
+	.class_name = "WidgetPrivate",
+	.name = "countPokes",
+	.flags = 0,
+	.msg_size = sizeof(struct WidgetPrivate_countPokes_Msg),
+	.put_request = put_nothing,
+	.get_request = get_nothing,
+	.put_reply = WidgetPrivate_countPokes_put_reply,
+	.get_reply = WidgetPrivate_countPokes_get_reply,
+};
+
+kern_return_t WidgetPrivate_countPokes(Widget *self, uint32_t *pokes)
+{
+	struct WidgetPrivate_countPokes_Msg msg = { 0 };
+	kern_return_t ret =
+		OSObjectInvoke(Widget_as_OSObject(self), &WidgetPrivate_countPokes_Shape, &msg);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (pokes != NULL)
+		*pokes = msg.pokes;
+	return msg.ret;
+}
+
+static void WidgetPrivate_countPokes_Invoke(OSObject *self, void *msg)
+{
+	struct WidgetPrivate_countPokes_Msg *m = msg;
+	m->ret = WidgetPrivate_countPokes_Impl((Widget *)self, &m->pokes);
+}
+
+/* WidgetPrivate::isHeavy()bool */
+const struct OSMethodShape WidgetPrivate_isHeavy_Shape = {
+	.id = WidgetPrivate_isHeavy_ID,
+	.class_name = "WidgetPrivate",
+	.name = "isHeavy",
+	.flags = kOSMethodLocalOnly,
+	.msg_size = sizeof(struct WidgetPrivate_isHeavy_Msg),
+};
+
+bool WidgetPrivate_isHeavy(Widget *self)
+{
+	struct WidgetPrivate_isHeavy_Msg msg = { 0 };
+	kern_return_t ret =
+		OSObjectInvoke(Widget_as_OSObject(self), &WidgetPrivate_isHeavy_Shape, &msg);
+	if (ret != kIOReturnSuccess)
+		return false;
+	return msg.ret;
+}
+
+static void WidgetPrivate_isHeavy_Invoke(OSObject *self, void *msg)
+{
+	struct WidgetPrivate_isHeavy_Msg *m = msg;
+	m->ret = WidgetPrivate_isHeavy_Impl((Widget *)self);
+}
+
+/* WidgetPrivate::Count(u32*)i32 */
+const struct OSMethodShape WidgetPrivate_Count_Shape = {
+	.id = WidgetPrivate_Count_ID,
+	.class_name = "WidgetPrivate",
+	.name = "Count",
+	.flags = kOSMethodLocalOnly | kOSMethodClass,
+	.msg_size = sizeof(struct WidgetPrivate_Count_Msg),
+};
+
+kern_return_t WidgetPrivate_Count(uint32_t *alive)
+{
+	struct WidgetPrivate_Count_Msg msg = { 0 };
+	kern_return_t ret = OSMetaClassInvoke(&gWidgetMetaClass, &WidgetPrivate_Count_Shape, &msg);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (alive != NULL)
+		*alive = msg.alive;
+	return msg.ret;
+}
+
+static void WidgetPrivate_Count_Invoke(OSObject *self, void *msg)
+{
+	(void)self;
+	struct WidgetPrivate_Count_Msg *m = msg;
+	m->ret = WidgetPrivate_Count_Impl(&m->alive);
+}
+
+static int WidgetPrivate_Measured_put_request(struct wire_writer *w, const void *msg)
+{
+	const struct WidgetPrivate_Measured_Msg *m = msg;
+	wire_put_object(w, (const OSObject *)m->action);
+	wire_put_u64(w, m->area);
+	return w->error;
+}
+
+static int WidgetPrivate_Measured_get_request(struct wire_reader *r, void *msg)
+{
+	struct WidgetPrivate_Measured_Msg *m = msg;
+	m->action = (OSAction *)get_object(r, &gOSActionMetaClass);
+	m->area = get_integer(r, UINT64_MAX);
+	return r->error;
+}
+
+static const uint16_t WidgetPrivate_Measured_objects[] = {
+	offsetof(struct WidgetPrivate_Measured_Msg, action),
+};
+
+/* WidgetPrivate::Measured(object:OSAction,u64)void */
+const struct OSMethodShape WidgetPrivate_Measured_Shape = {
+	.id = WidgetPrivate_Measured_ID,
+	.class_name = "WidgetPrivate",
+	.name = "Measured",
+	.flags = kOSMethodOneway | kOSMethodTarget,
+	.msg_size = sizeof(struct WidgetPrivate_Measured_Msg),
+	.n_objects = 1,
+	.objects = WidgetPrivate_Measured_objects,
+	.put_request = WidgetPrivate_Measured_put_request,
+	.get_request = WidgetPrivate_Measured_get_request,
+	.put_reply = put_nothing,
+	.get_reply = get_nothing,
+};
+
+void WidgetPrivate_Measured(Widget *self, OSAction *action, uint64_t area)
+{
+	(void)self;
+	struct WidgetPrivate_Measured_Msg msg = {
+		.action = action,
+		.area = area,
+	};
+	OSActionInvoke(action, &WidgetPrivate_Measured_Shape, &msg);
+}
+
+static const uint16_t WidgetPrivate_onMeasured_objects[] = {
+	offsetof(struct WidgetPrivate_Measured_Msg, action),
+};
+
+/* WidgetPrivate::onMeasured(object:OSAction,u64)void */
+const struct OSMethodShape WidgetPrivate_onMeasured_Shape = {
+	.id = WidgetPrivate_onMeasured_ID,
+	.class_name = "WidgetPrivate",
+	.name = "onMeasured",
+	.flags = kOSMethodOneway | kOSMethodTarget,
+	.msg_size = sizeof(struct WidgetPrivate_Measured_Msg),
+	.n_objects = 1,
+	.objects = WidgetPrivate_onMeasured_objects,
+};
+
+kern_return_t WidgetPrivate_CreateActiononMeasured(Widget *self, size_t referenceSize,
+						   OSAction **action)
+{
+	return OSAction_Create(Widget_as_OSObject(self), WidgetPrivate_onMeasured_ID,
+			       WidgetPrivate_Measured_ID, referenceSize, action);
+}
+
+static void WidgetPrivate_onMeasured_Invoke(OSObject *self, void *msg)
+{
+	struct WidgetPrivate_Measured_Msg *m = msg;
+	WidgetPrivate_onMeasured_Impl((Widget *)self, m->action, m->area);
+}
+
+static const struct OSMethod WidgetPrivate_methods[] = {
+	{
+		.shape = &WidgetPrivate_countPokes_Shape,
+		.invoke = WidgetPrivate_countPokes_Invoke,
+		.queue = 0,
+	},
+	{
+		.shape = &WidgetPrivate_Count_Shape,
+		.invoke = WidgetPrivate_Count_Invoke,
+		.queue = 0,
+	},
+	{
+		.shape = &WidgetPrivate_onMeasured_Shape,
+		.invoke = WidgetPrivate_onMeasured_Invoke,
+		.queue = 0,
+	},
+	{
+		.shape = &WidgetPrivate_isHeavy_Shape,
+		.invoke = WidgetPrivate_isHeavy_Invoke,
+		.queue = 0,
+	},
+};
+
+static const struct OSClassExtension WidgetPrivate_extension = {
+	.name = "WidgetPrivate",
+	.meta = &gWidgetMetaClass,
+	.n_methods = 4,
+	.methods = WidgetPrivate_methods,
+};
+
+__attribute__((constructor)) static void register_WidgetPrivate(void)
+{
+	OSMetaClassExtend(&WidgetPrivate_extension);
 }

@@ -78,6 +78,24 @@ static inline bool Widget_isEqualTo(Widget *self, const OSObject *other)
 /*! Make one. */
 Widget *Widget_withName(const char *name, uint32_t size);
 
+#define Widget_Create_ID 0x90008654b13978a2ULL
+struct Widget_Create_Msg {
+	char name[8];
+	uint32_t size;
+	Widget *widget;
+	kern_return_t ret;
+};
+extern const struct OSMethodShape Widget_Create_Shape;
+/*! Make one through the class table. */
+kern_return_t Widget_Create(const char *name, uint32_t size, Widget **widget);
+
+#define Widget_Recall_ID 0x1ac7586603a4e7f9ULL
+struct Widget_Recall_Msg {
+	kern_return_t ret;
+};
+extern const struct OSMethodShape Widget_Recall_Shape;
+kern_return_t Widget_Recall(void);
+
 /*! An ordinary function. */
 uint64_t Widget_area(const Widget *self);
 
@@ -390,6 +408,48 @@ static inline kern_return_t Gadget_CreateActiononResized(Gadget *self, size_t re
 	return Widget_CreateActiononResized(Gadget_as_Widget(self), referenceSize, action);
 }
 
+/*! Methods that a widget gets from elsewhere. */
+#define WidgetPrivate_countPokes_ID 0x07a5ac727f3934d3ULL
+struct WidgetPrivate_countPokes_Msg {
+	uint32_t pokes;
+	kern_return_t ret;
+};
+extern const struct OSMethodShape WidgetPrivate_countPokes_Shape;
+/*! How often it was poked. */
+kern_return_t WidgetPrivate_countPokes(Widget *self, uint32_t *pokes);
+
+#define WidgetPrivate_isHeavy_ID 0xde185d85bfa49550ULL
+struct WidgetPrivate_isHeavy_Msg {
+	bool ret;
+};
+extern const struct OSMethodShape WidgetPrivate_isHeavy_Shape;
+bool WidgetPrivate_isHeavy(Widget *self);
+
+#define WidgetPrivate_Count_ID 0x0aeb2e804cc40d71ULL
+struct WidgetPrivate_Count_Msg {
+	uint32_t alive;
+	kern_return_t ret;
+};
+extern const struct OSMethodShape WidgetPrivate_Count_Shape;
+kern_return_t WidgetPrivate_Count(uint32_t *alive);
+
+uint32_t WidgetPrivate_half(const Widget *self);
+
+#define WidgetPrivate_Measured_ID 0xfc6484051870052eULL
+struct WidgetPrivate_Measured_Msg {
+	OSAction *action;
+	uint64_t area;
+};
+extern const struct OSMethodShape WidgetPrivate_Measured_Shape;
+/*! What a completion of measureLater() looks like. */
+void WidgetPrivate_Measured(Widget *self, OSAction *action, uint64_t area);
+
+#define WidgetPrivate_onMeasured_ID 0xd9419c0bdad8d094ULL
+extern const struct OSMethodShape WidgetPrivate_onMeasured_Shape;
+/*! An action that runs onMeasured() of `self`. Returned. */
+kern_return_t WidgetPrivate_CreateActiononMeasured(Widget *self, size_t referenceSize,
+						   OSAction **action);
+
 #pragma GCC visibility pop
 
 /* What Widget's author writes, and how it calls its super class. */
@@ -405,6 +465,13 @@ void Widget_super_free(Widget *self);
 #define Widget_isEqualTo_Args Widget *self, const OSObject *other
 bool Widget_isEqualTo_Impl(Widget_isEqualTo_Args);
 bool Widget_super_isEqualTo(Widget *self, const OSObject *other);
+
+#define Widget_Create_Args const char *name, uint32_t size, Widget **widget
+/*! Make one through the class table. */
+kern_return_t Widget_Create_Impl(Widget_Create_Args);
+
+#define Widget_Recall_Args void
+kern_return_t Widget_Recall_Impl(Widget_Recall_Args);
 
 #define Widget_paint_Args                                                               \
 	Widget *self, double opacity, enum WidgetColour colour, const uint8_t *palette, \
@@ -487,3 +554,18 @@ void Gadget_super_onResized(Gadget *self, OSAction *action, IOReturn status, con
 #define Gadget_poke_Args Gadget *self, uint32_t count, OSObject *who
 void Gadget_poke_Impl(Gadget_poke_Args);
 void Gadget_super_poke(Gadget *self, uint32_t count, OSObject *who);
+
+/* What WidgetPrivate's author writes, and how it calls its super class. */
+
+#define WidgetPrivate_countPokes_Args Widget *self, uint32_t *pokes
+/*! How often it was poked. */
+kern_return_t WidgetPrivate_countPokes_Impl(WidgetPrivate_countPokes_Args);
+
+#define WidgetPrivate_isHeavy_Args Widget *self
+bool WidgetPrivate_isHeavy_Impl(WidgetPrivate_isHeavy_Args);
+
+#define WidgetPrivate_Count_Args uint32_t *alive
+kern_return_t WidgetPrivate_Count_Impl(WidgetPrivate_Count_Args);
+
+#define WidgetPrivate_onMeasured_Args Widget *self, OSAction *action, uint64_t area
+void WidgetPrivate_onMeasured_Impl(WidgetPrivate_onMeasured_Args);

@@ -34,6 +34,8 @@ typedef struct {
 	uint16_t low, high;
 } WidgetRange;
 
+#define Widget_Create_ID 0x90008654b13978a2ULL
+#define Widget_Recall_ID 0x1ac7586603a4e7f9ULL
 #define Widget_paint_ID 0xcefe582bc98d9ebeULL
 #define Widget_getPart_ID 0xe84af441aa171980ULL
 #define Widget_copyChild_ID 0x842cf75e40031939ULL
@@ -52,6 +54,8 @@ typedef struct {
 extern "C" {
 extern const OSMetaClass gWidgetMetaClass;
 Widget *Widget_withName(const char *name, uint32_t size);
+kern_return_t Widget_Create(const char *name, uint32_t size, Widget **widget);
+kern_return_t Widget_Recall();
 uint64_t Widget_area(const Widget *self);
 void Widget_visit(Widget *self, WidgetVisitor visitor, void *context);
 bool Widget_paint(Widget *self, double opacity, enum WidgetColour colour, const uint8_t *palette,
@@ -89,6 +93,17 @@ public:
 	static Widget *withName(const char *name, uint32_t size = 4)
 	{
 		return Widget_withName(name, size);
+	}
+
+	/*! Make one through the class table. */
+	static kern_return_t Create(const char *name, uint32_t size, Widget **widget)
+	{
+		return Widget_Create(name, size, widget);
+	}
+
+	static kern_return_t Recall()
+	{
+		return Widget_Recall();
 	}
 
 	/*! An ordinary function. */
@@ -214,5 +229,21 @@ protected:
 };
 static_assert(sizeof(Gadget) == sizeof(Widget) + sizeof(void *),
 	      "a class adds one pointer");
+
+/*! Methods that a widget gets from elsewhere. */
+#define WidgetPrivate_countPokes_ID 0x07a5ac727f3934d3ULL
+#define WidgetPrivate_isHeavy_ID 0xde185d85bfa49550ULL
+#define WidgetPrivate_Count_ID 0x0aeb2e804cc40d71ULL
+#define WidgetPrivate_Measured_ID 0xfc6484051870052eULL
+#define WidgetPrivate_onMeasured_ID 0xd9419c0bdad8d094ULL
+extern "C" {
+kern_return_t WidgetPrivate_countPokes(Widget *self, uint32_t *pokes);
+bool WidgetPrivate_isHeavy(Widget *self);
+kern_return_t WidgetPrivate_Count(uint32_t *alive);
+uint32_t WidgetPrivate_half(const Widget *self);
+void WidgetPrivate_Measured(Widget *self, OSAction *action, uint64_t area);
+kern_return_t WidgetPrivate_CreateActiononMeasured(Widget *self, size_t referenceSize,
+						   OSAction **action);
+}
 
 #pragma GCC visibility pop
