@@ -127,23 +127,39 @@ static int put_array(struct encoder *e, OSArray *array)
 	return ret;
 }
 
+/* A member of a set, which must differ from those that were `seen`: one that was changed since it
+ * was added may not. */
+static int put_member(struct encoder *e, OSSet *seen, OSObject *member)
+{
+	if (OSSet_setObject(seen, member))
+		return put_value(e, member);
+	if (!OSSet_containsObject(seen, member))
+		return -EMSGSIZE; // the reason is there
+	refuse(kIOReturnBadArgument, "a member of a set was changed, and is equal to another");
+	return -EINVAL;
+}
+
 static int put_set(struct encoder *e, OSSet *set)
 {
 	uint32_t count = OSSet_getCount(set);
-	int ret = put_node(e, NODE_SET, count, NULL, 0);
+	OSSet *seen = OSSet_withCapacity(count);
+	int ret = seen != NULL ? put_node(e, NODE_SET, count, NULL, 0) : -ENOMEM;
 
 	for (uint32_t i = 0; ret == 0 && i < count; i++)
-		ret = put_value(e, OSSet_getObject(set, i));
+		ret = put_member(e, seen, OSSet_getObject(set, i));
+	OSObjectRelease(seen);
 	return ret;
 }
 
 static int put_ordered_set(struct encoder *e, OSOrderedSet *set)
 {
 	uint32_t count = OSOrderedSet_getCount(set);
-	int ret = put_node(e, NODE_ORDERED_SET, count, NULL, 0);
+	OSSet *seen = OSSet_withCapacity(count);
+	int ret = seen != NULL ? put_node(e, NODE_ORDERED_SET, count, NULL, 0) : -ENOMEM;
 
 	for (uint32_t i = 0; ret == 0 && i < count; i++)
-		ret = put_value(e, OSOrderedSet_getObject(set, i));
+		ret = put_member(e, seen, OSOrderedSet_getObject(set, i));
+	OSObjectRelease(seen);
 	return ret;
 }
 

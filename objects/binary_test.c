@@ -189,6 +189,26 @@ static OSArray *deep(unsigned depth)
 	return array;
 }
 
+/* What the receiver would refuse is refused here, where the mistake was made. */
+START_TEST(set_with_members_changed_to_be_equal_is_refused)
+{
+	OSNumber *one = OSNumber_withNumber(1, 8), *two = OSNumber_withNumber(2, 8);
+	OSObject *const objects[] = { AS_OBJECT(one), AS_OBJECT(two) };
+	OSSet *set = OSSet_withObjects(objects, 2, 0);
+	struct binary_buffer buffer = { .limit = 1U << 20 };
+
+	OSNumber_setValue(one, 3);
+	ck_assert_int_eq(binary_put(&buffer, AS_OBJECT(set)), 0);
+	OSNumber_setValue(one, 2);
+	ck_assert_int_eq(binary_put(&buffer, AS_OBJECT(set)), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(reason_last(), "was changed"));
+	OSObjectRelease(one);
+	OSObjectRelease(two);
+	OSObjectRelease(set);
+	binary_buffer_deinit(&buffer);
+}
+END_TEST
+
 /* The same bytes each time, and a collection that holds itself has none. */
 START_TEST(form_is_deterministic)
 {
@@ -379,6 +399,7 @@ END_TEST
 
 UNIT_TESTS("binary", everything_comes_back_equal, none_is_a_value_only_alone,
 	   what_follows_a_value_is_left_to_the_caller, other_classes_are_refused,
-	   buffer_keeps_its_limit, form_is_deterministic, depth_is_bounded_both_ways,
+	   buffer_keeps_its_limit, form_is_deterministic,
+	   set_with_members_changed_to_be_equal_is_refused, depth_is_bounded_both_ways,
 	   number_of_nodes_is_bounded_both_ways, hostile_bytes_are_refused,
 	   every_truncation_is_refused, random_changes_do_no_harm)
