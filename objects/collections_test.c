@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <DriverKit/OSCollectionConstants.h>
+#include <DriverKit/OSCollectionFunctions.h>
 #include <base/reason.h>
 
 static uint32_t references(const void *object)
@@ -386,6 +387,27 @@ START_TEST(dictionary_merges_and_gives_its_keys)
 }
 END_TEST
 
+START_TEST(dictionary_has_shorthand_for_values)
+{
+	OSDictionary *dictionary = OSDictionary_withCapacity(0);
+
+	ck_assert(OSDictionarySetUInt64Value(dictionary, "number", UINT64_MAX));
+	ck_assert(OSDictionarySetStringValue(dictionary, "string", "text"));
+	ck_assert(OSDictionarySetBoolValue(dictionary, "boolean", true));
+	ck_assert(OSDictionaryGetUInt64Value(dictionary, "number") == UINT64_MAX);
+	ck_assert_str_eq(OSDictionaryGetStringValue(dictionary, "string"), "text");
+	ck_assert(OSDictionaryGetBoolValue(dictionary, "boolean"));
+	ck_assert_uint_eq(OSDictionaryGetUInt64Value(dictionary, "string"), 0);
+	ck_assert_ptr_null(OSDictionaryGetStringValue(dictionary, "number"));
+	ck_assert(!OSDictionaryGetBoolValue(dictionary, "absent"));
+	ck_assert(!OSDictionarySetUInt64Value(dictionary, NULL, 1));
+	ck_assert(!OSDictionarySetStringValue(dictionary, "bad", "\xff"));
+	ck_assert(!OSDictionarySetBoolValue(NULL, "x", true));
+	ck_assert_uint_eq(OSDictionary_getCount(dictionary), 3);
+	OSSafeReleaseNULL(dictionary);
+}
+END_TEST
+
 START_TEST(booleans_say_what_they_are)
 {
 	ck_assert(OSBoolean_isTrue(kOSBooleanTrue) && !OSBoolean_isFalse(kOSBooleanTrue));
@@ -555,10 +577,10 @@ END_TEST
 
 UNIT_TESTS("collections", string_is_utf8, string_gives_its_parts, number_changes_within_its_width,
 	   data_appends_itself, data_gives_parts, array_inserts_replaces_and_merges,
-	   dictionary_merges_and_gives_its_keys, booleans_say_what_they_are,
-	   string_copies_its_bytes, string_refuses_what_it_cannot_hold, number_has_width_and_value,
-	   number_refuses_what_does_not_fit, data_grows, data_is_bounded,
-	   booleans_are_shared_and_immortal, array_keeps_what_it_holds, array_is_bounded,
-	   dictionary_keeps_values_and_order, dictionary_replaces_a_value_by_itself,
-	   dictionary_finds_among_many, copy_of_a_dictionary_shares_values, equality_is_deep,
-	   unmade_collections_are_empty)
+	   dictionary_merges_and_gives_its_keys, dictionary_has_shorthand_for_values,
+	   booleans_say_what_they_are, string_copies_its_bytes, string_refuses_what_it_cannot_hold,
+	   number_has_width_and_value, number_refuses_what_does_not_fit, data_grows,
+	   data_is_bounded, booleans_are_shared_and_immortal, array_keeps_what_it_holds,
+	   array_is_bounded, dictionary_keeps_values_and_order,
+	   dictionary_replaces_a_value_by_itself, dictionary_finds_among_many,
+	   copy_of_a_dictionary_shares_values, equality_is_deep, unmade_collections_are_empty)

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Shorthand over DriverKit/OSCollections.h: the usual values of a dictionary, and walks with a
+ * block, where the compiler has blocks (clang -fblocks). Ownership, threads and reasons are those
+ * of the functions it stands for.
+ */
+
+#include <DriverKit/OSCollections.h>
+
+/* Set or replace with a number of 64 bits, a string, or a boolean. false: not set, with a reason.
+ */
+static inline bool OSDictionarySetUInt64Value(OSDictionary *dictionary, const char *key,
+					      uint64_t value)
+{
+	OSNumber *number = OSNumber_withNumber(value, 64);
+	bool ok = number != NULL &&
+		  OSDictionary_setObject(dictionary, key, OSNumber_as_OSObject(number));
+
+	OSObjectRelease(number);
+	return ok;
+}
+
+static inline bool OSDictionarySetStringValue(OSDictionary *dictionary, const char *key,
+					      const char *value)
+{
+	OSString *string = OSString_withCString(value);
+	bool ok = string != NULL &&
+		  OSDictionary_setObject(dictionary, key, OSString_as_OSObject(string));
+
+	OSObjectRelease(string);
+	return ok;
+}
+
+static inline bool OSDictionarySetBoolValue(OSDictionary *dictionary, const char *key, bool value)
+{
+	return OSDictionary_setObject(dictionary, key,
+				      OSBoolean_as_OSObject(OSBoolean_withBoolean(value)));
+}
+
+/* What is under `key`; 0, NULL or false, too, where nothing of that class is. The string is
+ * borrowed while the dictionary keeps it. */
+static inline uint64_t OSDictionaryGetUInt64Value(OSDictionary *dictionary, const char *key)
+{
+	return OSNumber_unsigned64BitValue(
+		OSDynamicCast(OSNumber, OSDictionary_getObject(dictionary, key)));
+}
+
+static inline const char *OSDictionaryGetStringValue(OSDictionary *dictionary, const char *key)
+{
+	OSString *string = OSDynamicCast(OSString, OSDictionary_getObject(dictionary, key));
+
+	return string != NULL ? OSString_getCStringNoCopy(string) : NULL;
+}
+
+static inline bool OSDictionaryGetBoolValue(OSDictionary *dictionary, const char *key)
+{
+	return OSBoolean_isTrue(OSDynamicCast(OSBoolean, OSDictionary_getObject(dictionary, key)));
+}
+
+#ifdef __BLOCKS__
+
+/* A block is called from a function, whose context is a pointer to it: it is never copied. */
+typedef bool OSCollectionBlockFunction(OSObject *object);
+typedef bool OSDictionaryBlockFunction(const char *key, OSObject *object);
+typedef OSCollectionBlockFunction ^ OSCollectionBlock;
+typedef OSDictionaryBlockFunction ^ OSDictionaryBlock;
+
+static inline bool OSCollectionCallBlock(void *context, OSObject *object)
+{
+	return (*(OSCollectionBlock *)context)(object);
+}
+
+static inline bool OSDictionaryCallBlock(void *context, const char *key, OSObject *object)
+{
+	return (*(OSDictionaryBlock *)context)(key, object);
+}
+
+static inline bool OSArray_iterateObjects(OSArray *self, OSCollectionBlock block)
+{
+	return OSArray_iterateObjects_f(self, &block, OSCollectionCallBlock);
+}
+
+static inline bool OSSet_iterateObjects(OSSet *self, OSCollectionBlock block)
+{
+	return OSSet_iterateObjects_f(self, &block, OSCollectionCallBlock);
+}
+
+static inline bool OSOrderedSet_iterateObjects(OSOrderedSet *self, OSCollectionBlock block)
+{
+	return OSOrderedSet_iterateObjects_f(self, &block, OSCollectionCallBlock);
+}
+
+static inline bool OSDictionary_iterateObjects(OSDictionary *self, OSDictionaryBlock block)
+{
+	return OSDictionary_iterateObjects_f(self, &block, OSDictionaryCallBlock);
+}
+
+#endif
