@@ -7,8 +7,9 @@
  * which the target's method runs; nothing waits. An invocation that was accepted is delivered, for
  * a queue runs what it accepted even when it is cancelled, and so is the action: Cancel refuses
  * what comes later, and its handler runs when the last invocation accepted before has returned
- * (`under_way`). The handler goes to the queue of the target; if that is cancelled already, to the
- * root queue, so that the two cancels may come in any order.
+ * (`under_way`). A custom action counts nothing: it delivers at once, under a lock of its maker's,
+ * who can tell by that when the last delivery is over. The handler goes to the queue of the target;
+ * if that is cancelled already, to the root queue, so that the two cancels may come in any order.
  *
  * References: an invocation under way keeps its action; the action keeps its target until the
  * cancel handler has run, or to its end.
@@ -41,8 +42,7 @@ struct OSAction_IVars {
 	uint32_t under_way;            // invocations; guarded by lock
 	bool cancelled;                // guarded by lock
 	struct cancel_request *cancel; // waits for `under_way`; guarded by lock
-	kern_return_t (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg);
-	void (*released)(void *context);
+	const struct action_ops *ops;  // of a custom action; else NULL
 	void *context;
 	size_t reference_size;
 	max_align_t reference[];
@@ -103,16 +103,13 @@ kern_return_t OSAction_Create(OSObject *target, uint64_t targetmsgid, uint64_t m
 	return kIOReturnSuccess;
 }
 
-kern_return_t action_create_custom(
-	kern_return_t (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg),
-	void (*released)(void *context), void *context, OSAction **action)
+kern_return_t action_create_custom(const struct action_ops *ops, void *context, OSAction **action)
 {
 	OSAction *made = action_new(0);
 
 	if (made == NULL)
 		return refuse(kIOReturnNoMemory, "out of memory for an action");
-	made->ivars->deliver = deliver;
-	made->ivars->released = released;
+	made->ivars->ops = ops;
 	made->ivars->context = context;
 	*action = made;
 	return kIOReturnSuccess;
@@ -123,8 +120,8 @@ void IMPL(OSAction, free)
 	struct OSAction_IVars *iv = self->ivars;
 
 	if (iv != NULL) {
-		if (iv->released != NULL)
-			iv->released(iv->context);
+		if (iv->ops != NULL)
+			iv->ops->released(iv->context);
 		OSObjectRelease(iv->target);
 		OSObjectRelease(iv->made_on);
 		pthread_mutex_destroy(&iv->lock);
@@ -215,6 +212,8 @@ kern_return_t OSAction_Cancel_f(OSAction *self, void *context, IODispatchFunctio
 		free(cancel);
 		return refuse(kIOReturnOffline, "the action was cancelled before");
 	}
+	if (iv->ops != NULL)
+		iv->ops->cancelled(iv->context);
 	if (at_once)
 		finish_cancel(iv, cancel);
 	return kIOReturnSuccess;
@@ -306,20 +305,16 @@ kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape
 	if (action == NULL)
 		return refuse(kIOReturnBadArgument, "%s: no action", shape->name);
 	struct OSAction_IVars *iv = action->ivars;
-	if (iv->row != NULL &&
-	    (shape->id != iv->msgid || shape->msg_size != iv->row->shape->msg_size))
+	if (iv->ops != NULL)
+		return iv->ops->deliver(iv->context, shape, msg);
+	if (shape->id != iv->msgid || shape->msg_size != iv->row->shape->msg_size)
 		return refuse(kIOReturnBadMessageID, "the action was not made for %s::%s",
 			      shape->class_name, shape->name);
 	kern_return_t ret = begin(action);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	if (iv->row != NULL) {
-		ret = deliver_later(action, shape, msg);
-		if (ret == kIOReturnSuccess)
-			return ret; // it ends when it has run
-	} else {
-		ret = iv->deliver(iv->context, shape, msg);
-	}
-	end(action);
+	ret = deliver_later(action, shape, msg);
+	if (ret != kIOReturnSuccess)
+		end(action); // else when it has run
 	return ret;
 }

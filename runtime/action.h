@@ -5,12 +5,18 @@
 
 #include <DriverKit/OSAction.h>
 
-/*
- * An action without a target: OSActionInvoke calls `deliver` at once, on the invoking thread, with
- * the prototype and its message, both borrowed, and returns what that returns. `released` is called
- * when the last reference is gone; then `context` is the maker's again. Returned; on failure
- * nothing is called.
- */
-kern_return_t action_create_custom(
-	kern_return_t (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg),
-	void (*released)(void *context), void *context, OSAction **action);
+/* What an action without a target does. All are required, none is called with a lock held. */
+struct action_ops {
+	/* OSActionInvoke calls this at once, on the invoking thread, with the prototype and its
+	 * message, both borrowed, and returns what it returns. Several threads may be in it. */
+	kern_return_t (*deliver)(void *context, const struct OSMethodShape *shape, const void *msg);
+	/* The action is cancelled. When this has returned no `deliver` is at work, and those that
+	 * come later refuse with kIOReturnOffline: the maker's own lock sees to that, which it
+	 * takes to deliver anyway. Once at most. */
+	void (*cancelled)(void *context);
+	/* The last reference is gone; `context` is the maker's again. */
+	void (*released)(void *context);
+};
+
+/* Returned. `ops` is constant; on failure none of it is called. */
+kern_return_t action_create_custom(const struct action_ops *ops, void *context, OSAction **action);

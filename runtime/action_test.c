@@ -426,7 +426,7 @@ END_TEST
 
 struct custom {
 	uint32_t delivered;
-	bool released;
+	bool cancelled, released;
 };
 
 static kern_return_t deliver_custom(void *context, const struct OSMethodShape *shape,
@@ -435,8 +435,16 @@ static kern_return_t deliver_custom(void *context, const struct OSMethodShape *s
 	const struct UnitDevice_Completed_Msg *m = msg;
 
 	ck_assert_ptr_eq(shape, &UnitDevice_Completed_Shape);
+	if (((struct custom *)context)->cancelled)
+		return kIOReturnOffline;
 	((struct custom *)context)->delivered += m->number;
 	return m->number == 5 ? kIOReturnNoSpace : kIOReturnSuccess;
+}
+
+static void cancel_custom(void *context)
+{
+	ck_assert(!((struct custom *)context)->cancelled);
+	((struct custom *)context)->cancelled = true;
 }
 
 static void release_custom(void *context)
@@ -446,17 +454,19 @@ static void release_custom(void *context)
 
 START_TEST(a_custom_action_delivers_at_once)
 {
+	static const struct action_ops ops = { deliver_custom, cancel_custom, release_custom };
 	struct custom custom = { 0 };
 	OSAction *action = NULL;
 
-	ck_assert_int_eq(action_create_custom(deliver_custom, release_custom, &custom, &action),
-			 kIOReturnSuccess);
+	ck_assert_int_eq(action_create_custom(&ops, &custom, &action), kIOReturnSuccess);
 	ck_assert_ptr_null(OSAction_GetReference(action));
 	ck_assert_int_eq(complete(action, 3, NULL), kIOReturnSuccess);
 	ck_assert_int_eq(complete(action, 4, NULL), kIOReturnSuccess);
 	ck_assert_uint_eq(custom.delivered, 7);
 	ck_assert_int_eq(complete(action, 5, NULL), kIOReturnNoSpace);
 	ck_assert_int_eq(OSAction_Cancel_f(action, NULL, stop_pool), kIOReturnSuccess);
+	ck_assert(custom.cancelled); // before the handler
+	ck_assert_int_eq(OSAction_Cancel_f(action, NULL, stop_pool), kIOReturnOffline);
 	ck_assert_int_eq(worker_run(), 0);
 	ck_assert_int_eq(complete(action, 4, NULL), kIOReturnOffline);
 	ck_assert(!custom.released);

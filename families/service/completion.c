@@ -21,8 +21,9 @@
 struct completion {
 	struct connection *connection; // kept
 	uint64_t async;
-	bool reserved; // connection.lock: its place in the event ring is still its own
-	bool accepted; // connection.lock: ExternalMethod returned success
+	bool reserved;  // connection.lock: its place in the event ring is still its own
+	bool accepted;  // connection.lock: ExternalMethod returned success
+	bool cancelled; // connection.lock: by the driver
 };
 
 /* With the lock held. A burst finds the application awake after its first event. */
@@ -74,7 +75,6 @@ static kern_return_t push_completion(struct completion *completion, const struct
 
 static kern_return_t deliver(void *context, const struct OSMethodShape *shape, const void *message)
 {
-	(void)shape;
 	struct completion *completion = context;
 	const struct IOUserClient_AsyncCompletion_Msg *msg = message;
 	struct connection *c = completion->connection;
@@ -87,9 +87,20 @@ static kern_return_t deliver(void *context, const struct OSMethodShape *shape, c
 		event.scalars[i] = msg->asyncData[i];
 
 	pthread_mutex_lock(&c->lock);
-	kern_return_t ret = push_completion(completion, &event);
+	kern_return_t ret =
+		completion->cancelled
+			? refuse(kIOReturnOffline, "%s: the action was cancelled", shape->name)
+			: push_completion(completion, &event);
 	pthread_mutex_unlock(&c->lock);
 	return ret;
+}
+
+static void cancelled(void *context)
+{
+	struct completion *completion = context;
+	pthread_mutex_lock(&completion->connection->lock);
+	completion->cancelled = true;
+	pthread_mutex_unlock(&completion->connection->lock);
 }
 
 /* The driver let go of the action. */
@@ -114,6 +125,7 @@ static void released(void *context)
 kern_return_t completion_new(struct connection *c, uint64_t async, struct completion **completion,
 			     OSAction **action)
 {
+	static const struct action_ops ops = { deliver, cancelled, released };
 	struct completion *made = calloc(1, sizeof(*made));
 	if (made == NULL)
 		return kIOReturnNoMemory;
@@ -131,7 +143,7 @@ kern_return_t completion_new(struct connection *c, uint64_t async, struct comple
 	}
 	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
 	*made = (struct completion){ .connection = c, .async = async, .reserved = true };
-	kern_return_t ret = action_create_custom(deliver, released, made, action);
+	kern_return_t ret = action_create_custom(&ops, made, action);
 	if (ret != kIOReturnSuccess)
 		released(made);
 	else
