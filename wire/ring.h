@@ -129,7 +129,8 @@ int ring_abort(int memory_fd, IOReturn status, const char *reason);
 /* Before a further dext is given the ring: its number, one more than the last; the first has 1. */
 int ring_raise_generation(int memory_fd, uint32_t generation);
 
-/* --- the dext's side: one thread at a time, but for ring_server_reply, which any may call --- */
+/* --- the dext's side: one thread at a time for calls, which may be another than the one for
+ * events; ring_server_reply any may call --- */
 struct ring_server;
 /* fd borrowed till then; -EBADMSG. What a dead predecessor had taken and not answered is aborted
  * here, or comes again by ring_server_next, before all else. */
@@ -159,10 +160,9 @@ void ring_server_note_replayable(struct ring_server *s, const struct ring_reques
 /* Instead of a reply: the call was not executed, for it relies on what only a predecessor was given
  * on its socket. */
 int ring_server_refuse_stale(struct ring_server *s, uint32_t slot);
-/* Events that ring_server_event would still take. */
-uint32_t ring_server_event_room(struct ring_server *s);
-/* 0 or 1 (the application sleeps: send RING_SOCKET_WAKE); -ENOSPC: it does not read. Locked inside.
- */
+/* Is there room for more than `n` events? */
+bool ring_server_event_fits(struct ring_server *s, uint32_t n);
+/* 0 or 1 (the application sleeps: send RING_SOCKET_WAKE); -ENOSPC: it does not read. */
 int ring_server_event(struct ring_server *s, const struct ring_event *event);
 
 /* --- the application's side: any thread --- */
@@ -209,7 +209,12 @@ int ring_client_take(struct ring_client *c, const struct ring_call *call, struct
 /* Nobody waits for it any more: the slot becomes free when its reply comes. */
 void ring_client_leave(struct ring_client *c, const struct ring_call *call);
 
-/* 1: an event. 0: none. -EBADMSG. One reader at a time. */
+/* Events have one reader at a time. 1: a copy of the next event but `ahead`, which stays in the
+ * ring. 0: there is none. -EBADMSG. */
+int ring_client_look_event(struct ring_client *c, uint32_t ahead, struct ring_event *event);
+/* The next `n` events, which were looked at, are taken: their places are free. */
+void ring_client_take_events(struct ring_client *c, uint32_t n);
+/* Both, for one. */
 int ring_client_next_event(struct ring_client *c, struct ring_event *event);
 /* Before polling: true when no event waits and the flag is set, so that the dext sends a wake. */
 bool ring_client_event_sleep(struct ring_client *c);

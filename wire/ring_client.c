@@ -466,23 +466,35 @@ void ring_client_leave(struct ring_client *c, const struct ring_call *call)
 
 /* --- events --- */
 
-int ring_client_next_event(struct ring_client *c, struct ring_event *event)
+int ring_client_look_event(struct ring_client *c, uint32_t ahead, struct ring_event *event)
 {
-	const struct ring_event_slot *slot =
-		&c->view.events[c->event_head & (c->view.n_events - 1)];
+	uint64_t position = c->event_head + ahead;
+	const struct ring_event_slot *slot = &c->view.events[position & (c->view.n_events - 1)];
 	uint64_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
-	if (sequence == ring_stale(c->event_head, c->view.n_events))
+	if (sequence == ring_stale(position, c->view.n_events))
 		return 0;
 	uint32_t n_scalars = load(&slot->n_scalars);
-	if (sequence != c->event_head + 1 || n_scalars > RING_SCALARS)
+	if (sequence != position + 1 || n_scalars > RING_SCALARS)
 		return -EBADMSG;
 	event->async = atomic_load_explicit(&slot->async, memory_order_relaxed);
 	event->status = (IOReturn)load(&slot->status);
 	event->n_scalars = n_scalars;
 	ring_load(event->scalars, slot->payload, n_scalars * 8);
-	c->event_head++;
-	atomic_store_explicit(&c->view.header->event_head, c->event_head, memory_order_release);
 	return 1;
+}
+
+void ring_client_take_events(struct ring_client *c, uint32_t n)
+{
+	c->event_head += n;
+	atomic_store_explicit(&c->view.header->event_head, c->event_head, memory_order_release);
+}
+
+int ring_client_next_event(struct ring_client *c, struct ring_event *event)
+{
+	int ret = ring_client_look_event(c, 0, event);
+	if (ret == 1)
+		ring_client_take_events(c, 1);
+	return ret;
 }
 
 bool ring_client_event_sleep(struct ring_client *c)

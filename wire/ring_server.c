@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include <wire/futex.h>
@@ -30,8 +29,9 @@ struct ring_server {
 	struct waiting waiting;      // of the thread that takes
 	uint32_t workers;
 
-	pthread_mutex_t event_lock;
-	uint64_t event_tail; // event_lock
+	/* Of the thread that writes events. */
+	uint64_t event_tail;
+	uint64_t event_head; // how far the reader was when last looked at
 };
 
 static int go_on(struct ring_server *s);
@@ -52,10 +52,10 @@ int ring_server_open(struct ring_server **out, int memory_fd)
 		free(s);
 		return -ENOMEM;
 	}
-	pthread_mutex_init(&s->event_lock, NULL);
 	waiting_init(&s->waiting, WAITING_SERVER);
 	s->head = atomic_load(&s->view.header->taken);
 	s->event_tail = atomic_load(&s->view.header->event_tail);
+	s->event_head = atomic_load(&s->view.header->event_head);
 	s->generation = atomic_load(&s->view.header->generation);
 	if (s->generation > 1)
 		ret = go_on(s);
@@ -71,7 +71,6 @@ struct ring_server *ring_server_close(struct ring_server *s)
 	if (s == NULL)
 		return NULL;
 	ring_view_deinit(&s->view);
-	pthread_mutex_destroy(&s->event_lock);
 	free(s->busy);
 	free(s);
 	return NULL;
@@ -360,28 +359,35 @@ int ring_server_reply(struct ring_server *s, uint32_t index, const struct ring_r
 
 /* --- events --- */
 
-/* With the lock held. -EBADMSG: the reader is ahead of the writer. */
-static int event_room(const struct ring_server *s, uint32_t *room)
+static uint64_t events_unread(const struct ring_server *s)
 {
-	uint64_t head = atomic_load_explicit(&s->view.header->event_head, memory_order_acquire);
-	uint64_t used = s->event_tail - head;
-	if (used > s->view.n_events)
-		return -EBADMSG;
-	*room = s->view.n_events - (uint32_t)used;
-	return 0;
+	return s->event_tail - s->event_head;
 }
 
-/* With the lock held. */
-static int push_event(struct ring_server *s, const struct ring_event *event)
+/* 1: there is room for more than `n`. 0: there is not. -EBADMSG: the reader is ahead of the writer.
+ * The reader's line is looked at only when what it said last does not do: it writes there. */
+static int has_room(struct ring_server *s, uint32_t n)
+{
+	uint32_t n_events = s->view.n_events;
+	if (n >= n_events)
+		return 0;
+	if (events_unread(s) < n_events - n)
+		return 1;
+	s->event_head = atomic_load_explicit(&s->view.header->event_head, memory_order_acquire);
+	if (events_unread(s) > n_events)
+		return -EBADMSG;
+	return events_unread(s) < n_events - n;
+}
+
+int ring_server_event(struct ring_server *s, const struct ring_event *event)
 {
 	struct ring_header *header = s->view.header;
 	struct ring_event_slot *slot = &s->view.events[s->event_tail & (s->view.n_events - 1)];
-	uint32_t room;
-	int ret = event_room(s, &room);
-	if (ret < 0)
-		return ret;
-	if (room == 0)
-		return -ENOSPC;
+	if (event->n_scalars > RING_SCALARS)
+		return -EINVAL;
+	int ret = has_room(s, 0);
+	if (ret <= 0)
+		return ret < 0 ? ret : -ENOSPC;
 	atomic_store_explicit(&slot->async, event->async, memory_order_relaxed);
 	atomic_store_explicit(&slot->status, (uint32_t)event->status, memory_order_relaxed);
 	atomic_store_explicit(&slot->n_scalars, event->n_scalars, memory_order_relaxed);
@@ -393,24 +399,9 @@ static int push_event(struct ring_server *s, const struct ring_event *event)
 	       atomic_exchange(&header->client_sleeps, 0) != 0;
 }
 
-int ring_server_event(struct ring_server *s, const struct ring_event *event)
+bool ring_server_event_fits(struct ring_server *s, uint32_t n)
 {
-	if (event->n_scalars > RING_SCALARS)
-		return -EINVAL;
-	pthread_mutex_lock(&s->event_lock);
-	int ret = push_event(s, event);
-	pthread_mutex_unlock(&s->event_lock);
-	return ret;
-}
-
-uint32_t ring_server_event_room(struct ring_server *s)
-{
-	uint32_t room = 0;
-	pthread_mutex_lock(&s->event_lock);
-	if (event_room(s, &room) < 0)
-		room = 0;
-	pthread_mutex_unlock(&s->event_lock);
-	return room;
+	return has_room(s, n) > 0;
 }
 
 /* --- where a predecessor was --- */
@@ -419,11 +410,10 @@ uint32_t ring_server_event_room(struct ring_server *s)
 static int go_on_with_events(struct ring_server *s)
 {
 	uint64_t tail = s->event_tail;
-	uint32_t room;
 	if (tail > 0 &&
 	    atomic_load(&s->view.events[(tail - 1) & (s->view.n_events - 1)].sequence) != tail)
 		s->event_tail--;
-	return event_room(s, &room);
+	return events_unread(s) <= s->view.n_events ? 0 : -EBADMSG;
 }
 
 static void abort_call(struct ring_server *s, uint32_t index, uint32_t deaths)

@@ -642,19 +642,49 @@ START_TEST(events_arrive_in_order)
 }
 END_TEST
 
+START_TEST(events_are_looked_at_before_they_are_taken)
+{
+	struct pair p;
+	struct ring_event event = { 0 };
+	pair_init(&p);
+	for (uint64_t first = 0; first < 3 * RING_EVENTS; first += RING_EVENTS - 1) {
+		for (uint64_t i = 0; i < RING_EVENTS; i++) {
+			event.async = first + i;
+			if (i > 0 || first == 0)
+				ck_assert_int_eq(ring_server_event(p.server, &event), 0);
+		}
+		for (uint32_t i = 0; i < RING_EVENTS; i++) {
+			ck_assert_int_eq(ring_client_look_event(p.client, i, &event), 1);
+			ck_assert_uint_eq(event.async, first + i);
+		}
+		ck_assert_int_eq(ring_client_look_event(p.client, RING_EVENTS, &event), 0);
+		ck_assert_int_eq(ring_server_event(p.server, &event),
+				 -ENOSPC); // all are there still
+		ring_client_take_events(p.client, RING_EVENTS - 1);
+		ck_assert_int_eq(ring_client_look_event(p.client, 0, &event), 1);
+		ck_assert_uint_eq(event.async, first + RING_EVENTS - 1);
+		ck_assert_int_eq(ring_client_look_event(p.client, 1, &event), 0);
+	}
+	pair_deinit(&p);
+}
+END_TEST
+
 START_TEST(a_reader_that_does_not_read_is_told)
 {
 	struct pair p;
 	struct ring_event event = { .async = 1 };
 	pair_init(&p);
 	for (uint32_t i = 0; i < RING_EVENTS; i++) {
-		ck_assert_uint_eq(ring_server_event_room(p.server), RING_EVENTS - i);
+		ck_assert(ring_server_event_fits(p.server, RING_EVENTS - i - 1));
+		ck_assert(!ring_server_event_fits(p.server, RING_EVENTS - i));
 		ck_assert_int_eq(ring_server_event(p.server, &event), 0);
 	}
 	ck_assert_int_eq(ring_server_event(p.server, &event), -ENOSPC);
-	ck_assert_uint_eq(ring_server_event_room(p.server), 0);
+	ck_assert(!ring_server_event_fits(p.server, 0));
 	ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
+	ck_assert(!ring_server_event_fits(p.server, 1));
 	ck_assert_int_eq(ring_server_event(p.server, &event), 0);
+	ck_assert_int_eq(ring_server_event(p.server, &event), -ENOSPC);
 	pair_deinit(&p);
 }
 END_TEST
@@ -741,7 +771,7 @@ static int serve_scribbled(struct ring_server *server)
 		ck_assert(ret == 0 || ret == -EBADMSG);
 		ret = ring_server_event(server, &event);
 		ck_assert(ret == 0 || ret == 1 || ret == -ENOSPC || ret == -EBADMSG);
-		ck_assert_uint_le(ring_server_event_room(server), RING_EVENTS);
+		ck_assert(!ring_server_event_fits(server, RING_EVENTS));
 	}
 	return 0;
 }
@@ -871,7 +901,7 @@ UNIT_TESTS("ring", memory_is_sealed, only_a_ring_is_opened, calls_carry_scalars_
 	   a_successor_goes_on, only_a_sleeper_is_rung_for, a_full_doorbell_stops_nobody,
 	   an_abort_ends_every_call, an_answer_after_the_abort_is_dropped,
 	   a_killed_closer_stops_no_other, a_waiting_caller_finds_its_peer_gone,
-	   events_arrive_in_order, a_reader_that_does_not_read_is_told,
-	   only_a_sleeping_reader_is_woken, a_burst_costs_one_wake,
-	   a_scribbling_application_harms_no_server, a_scribbling_process_harms_no_server,
-	   a_scribbling_dext_harms_no_application)
+	   events_arrive_in_order, events_are_looked_at_before_they_are_taken,
+	   a_reader_that_does_not_read_is_told, only_a_sleeping_reader_is_woken,
+	   a_burst_costs_one_wake, a_scribbling_application_harms_no_server,
+	   a_scribbling_process_harms_no_server, a_scribbling_dext_harms_no_application)

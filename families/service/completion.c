@@ -10,6 +10,7 @@
  */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <base/log.h>
 #include <base/reason.h>
@@ -61,7 +62,7 @@ static kern_return_t push_completion(struct completion *completion, const struct
 	if (completion->reserved) {
 		completion->reserved = false;
 		c->reserved--;
-	} else if (ring_server_event_room(c->ring) <= c->reserved) {
+	} else if (!ring_server_event_fits(c->ring, c->reserved)) {
 		report_overflow(c);
 		return refuse(
 			kIOReturnNoSpace,
@@ -78,13 +79,12 @@ static kern_return_t deliver(void *context, const struct OSMethodShape *shape, c
 	struct completion *completion = context;
 	const struct IOUserClient_AsyncCompletion_Msg *msg = message;
 	struct connection *c = completion->connection;
-	struct ring_event event = {
-		.async = completion->async,
-		.status = msg->status,
-		.n_scalars = msg->asyncDataCount,
-	};
-	for (uint32_t i = 0; i < msg->asyncDataCount && i < RING_SCALARS; i++)
-		event.scalars[i] = msg->asyncData[i];
+	struct ring_event event;
+	_Static_assert(sizeof(event.scalars) == sizeof(msg->asyncData), "as many numbers");
+	event.async = completion->async;
+	event.status = msg->status;
+	event.n_scalars = msg->asyncDataCount;
+	memcpy(event.scalars, msg->asyncData, sizeof(event.scalars));
 
 	pthread_mutex_lock(&c->lock);
 	kern_return_t ret =
@@ -130,7 +130,7 @@ kern_return_t completion_new(struct connection *c, uint64_t async, struct comple
 	if (made == NULL)
 		return kIOReturnNoMemory;
 	pthread_mutex_lock(&c->lock);
-	bool room = ring_server_event_room(c->ring) > c->reserved;
+	bool room = ring_server_event_fits(c->ring, c->reserved);
 	if (room)
 		c->reserved++;
 	pthread_mutex_unlock(&c->lock);

@@ -150,7 +150,7 @@ static void send_event(void)
 	struct ring_event event = { .async = take(), .n_scalars = take() % (RING_SCALARS + 2) };
 	int ret = ring_server_event(fuzz.server, &event);
 	assert(ret == 0 || ret == 1 || ret == -ENOSPC || ret == -EBADMSG || ret == -EINVAL);
-	assert(ring_server_event_room(fuzz.server) <= RING_EVENTS);
+	assert(!ring_server_event_fits(fuzz.server, RING_EVENTS));
 }
 
 static void end(void)
@@ -202,6 +202,9 @@ static void read_event(void)
 {
 	struct ring_event event;
 	int ret = ring_client_next_event(fuzz.client, &event);
+	assert(ret == 1 || ret == 0 || ret == -EBADMSG);
+	assert(ret != 1 || event.n_scalars <= RING_SCALARS);
+	ret = ring_client_look_event(fuzz.client, 1, &event);
 	assert(ret == 1 || ret == 0 || ret == -EBADMSG);
 	assert(ret != 1 || event.n_scalars <= RING_SCALARS);
 	ring_client_event_sleep(fuzz.client);
