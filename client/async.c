@@ -14,7 +14,6 @@
  */
 
 #include <stdlib.h>
-#include <string.h>
 
 #include <base/log.h>
 #include <base/reason.h>
@@ -46,7 +45,7 @@ struct async_call {
 
 /* --- life --- */
 
-static void call_unref(struct async_call *call)
+void async_unref(struct async_call *call)
 {
 	if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1)
 		return;
@@ -55,7 +54,7 @@ static void call_unref(struct async_call *call)
 	free(call);
 }
 
-static struct async_call *call_ref(struct async_call *call)
+struct async_call *async_ref(struct async_call *call)
 {
 	atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
 	return call;
@@ -81,7 +80,7 @@ static void forget(struct connection *c, struct async_call *call)
 	}
 	c->calls[place_of(call->number)] = NULL;
 	c->n_calls--;
-	call_unref(call);
+	async_unref(call);
 }
 
 static bool grow(struct connection *c)
@@ -147,10 +146,10 @@ kern_return_t async_begin(struct connection *c, struct IONotificationPort *port,
 	pthread_mutex_lock(&c->lock);
 	kern_return_t status = enter(c, made);
 	if (status == kIOReturnSuccess)
-		*call = call_ref(made);
+		*call = async_ref(made);
 	pthread_mutex_unlock(&c->lock);
 	if (status != kIOReturnSuccess)
-		call_unref(made);
+		async_unref(made);
 	return status;
 }
 
@@ -161,13 +160,15 @@ uint64_t async_number(const struct async_call *call)
 
 void async_accepted(struct async_call *call)
 {
-	call_unref(call);
+	async_unref(call);
 }
 
 /* Returns the fate that stays. */
 static enum async_fate decide(struct async_call *call, enum async_fate fate)
 {
-	enum async_fate was = ASYNC_OPEN;
+	enum async_fate was = atomic_load_explicit(&call->fate, memory_order_acquire);
+	if (was != ASYNC_OPEN)
+		return was;
 	return atomic_compare_exchange_strong(&call->fate, &was, fate) ? fate : was;
 }
 
@@ -178,19 +179,19 @@ bool async_refused(struct connection *c, struct async_call *call)
 	if (refused && find(c, call->number) == call) // the end has forgotten it already
 		forget(c, call);
 	pthread_mutex_unlock(&c->lock);
-	call_unref(call);
+	async_unref(call);
 	return refused;
 }
 
 /* --- completion --- */
 
-static void call_back(const struct async_call *call, const struct ring_event *event)
+void async_call_back(struct async_call *call, struct ring_event *event)
 {
+	if (decide(call, ASYNC_CALLED_BACK) != ASYNC_CALLED_BACK)
+		return;
 	void *refcon = (void *)(uintptr_t)call->refcon;
 	uintptr_t callback = (uintptr_t)call->callback;
-	void *args[RING_SCALARS];
-	for (uint32_t i = 0; i < event->n_scalars; i++)
-		args[i] = (void *)(uintptr_t)event->scalars[i];
+	void **args = event->arguments;
 	switch (event->n_scalars) {
 	case 0:
 		((IOAsyncCallback0)callback)(refcon, event->status);
@@ -210,9 +211,8 @@ static void call_back(const struct async_call *call, const struct ring_event *ev
 static void run(struct delivery *delivery, bool wanted)
 {
 	struct completion *completion = container_of(delivery, struct completion, delivery);
-	struct async_call *call = completion->call;
-	if (wanted && decide(call, ASYNC_CALLED_BACK) == ASYNC_CALLED_BACK)
-		call_back(call, &completion->event);
+	if (wanted)
+		async_call_back(completion->call, &completion->event);
 	completion_free(completion);
 }
 
@@ -229,7 +229,7 @@ void completion_free(struct completion *completion)
 	if (completion == NULL)
 		return;
 	if (completion->call != NULL)
-		call_unref(completion->call);
+		async_unref(completion->call);
 	free(completion);
 }
 
@@ -240,7 +240,7 @@ struct ring_event *completion_event(struct completion *completion)
 
 static void deliver(struct async_call *call, struct completion *completion)
 {
-	completion->call = call_ref(call);
+	completion->call = async_ref(call);
 	if (!port_deliver(call->port, &completion->delivery))
 		completion_free(completion);
 }
@@ -259,6 +259,16 @@ static void note_completion(struct connection *c, struct async_call *call)
 	}
 	if (c->n_answered > ANSWERED_MAX)
 		forget(c, container_of(c->answered.next, struct async_call, link));
+}
+
+struct async_call *async_direct(struct connection *c, const struct IONotificationPort *port,
+				const struct ring_event *event)
+{
+	struct async_call *call = find(c, event->async);
+	if (call == NULL || call->port != port)
+		return NULL;
+	note_completion(c, call);
+	return call;
 }
 
 void async_completed(struct connection *c, struct completion *completion)

@@ -25,6 +25,15 @@ void async_accepted(struct async_call *call);
  * already, on another thread, and must pass for accepted. */
 bool async_refused(struct connection *c, struct async_call *call);
 
+/* An event came, on the thread that dispatches `port`: the call it is for, borrowed, if that calls
+ * back there, and then the completion is counted; else NULL, and nothing has happened. */
+struct async_call *async_direct(struct connection *c, const struct IONotificationPort *port,
+				const struct ring_event *event);
+struct async_call *async_ref(struct async_call *call);
+void async_unref(struct async_call *call);
+/* Run the callback, unless the call was refused; `event` is its to change. With no lock held. */
+void async_call_back(struct async_call *call, struct ring_event *event);
+
 /* An event came. `completion` was made before it was taken off the ring, and is consumed. */
 struct completion;
 struct completion *completion_new(void); // NULL: out of memory

@@ -14,6 +14,7 @@
 
 #include <base/cleanup.h>
 #include <base/unit_test.h>
+#include <client/connection.h>
 #include <client/fake.h>
 #include <opendext/client.h>
 #include <wire/ring_layout.h>
@@ -704,6 +705,201 @@ START_TEST(a_callback_may_destroy_its_port)
 }
 END_TEST
 
+/* --- callbacks straight from the ring --- */
+
+static void complete_numbered(uint64_t async, uint64_t first, unsigned n)
+{
+	struct ring_socket_message wake = { .kind = RING_SOCKET_WAKE };
+	struct ring_event event = { .async = async, .n_scalars = 1 };
+	for (unsigned i = 0; i < n; i++) {
+		event.scalars[0] = first + i;
+		int ret = ring_server_event(fake.ring, &event);
+		ck_assert_int_ge(ret, 0);
+		if (ret == 1)
+			fake_send(&fake, &wake, sizeof(wake), -1);
+	}
+}
+
+struct row {
+	struct heard heard;
+	bool out_of_order;
+	void (*at_first)(struct row *row); // run by the callback of the first
+	uint64_t number;                   // the call's on the ring
+};
+
+static void hear_row(void *refcon, IOReturn result, void *number)
+{
+	struct row *row = refcon;
+	if (result != kIOReturnSuccess || (uintptr_t)number != row->heard.n)
+		row->out_of_order = true;
+	if (row->heard.n++ == 0 && row->at_first != NULL)
+		row->at_first(row);
+}
+
+/* As a thread does that waits for a call, or maps memory: what there is becomes deliveries. */
+static void drain(struct row *row)
+{
+	struct connection *c = connection_get(connection);
+	connection_drain(c);
+	connection_unref(c);
+	complete_numbered(row->number, 100, 50); // these are not to overtake the others
+}
+
+static void complete_row(struct row *row)
+{
+	struct fake_driver driver;
+	open_all();
+	fake_driver_start(&driver, &fake, accept_async);
+	ck_assert_int_eq(call_async((void (*)(void))hear_row, &row->heard), kIOReturnSuccess);
+	fake_driver_stop(&driver);
+	row->number = atomic_load(&last_async);
+	complete_numbered(row->number, 0, 100);
+}
+
+START_TEST(deliveries_are_not_overtaken)
+{
+	struct row row = { .at_first = drain };
+	complete_row(&row);
+	dispatch_until(&row.heard.n, 150);
+	ck_assert(!row.out_of_order);
+	close_all();
+}
+END_TEST
+
+static void call_it(struct row *row)
+{
+	struct fake_driver driver;
+	uint64_t in = 7, out = 0;
+	uint32_t n = 1;
+	(void)row;
+	fake_driver_start(&driver, &fake, echo);
+	ck_assert_int_eq(IOConnectCallScalarMethod(connection, 0, &in, 1, &out, &n),
+			 kIOReturnSuccess);
+	ck_assert_uint_eq(out, 7);
+	fake_driver_stop(&driver);
+}
+
+START_TEST(a_callback_may_call)
+{
+	struct row row = { .at_first = call_it };
+	complete_row(&row);
+	dispatch_until(&row.heard.n, 100);
+	ck_assert(!row.out_of_order);
+	close_all();
+}
+END_TEST
+
+static void dispatch_again(struct row *row)
+{
+	(void)row;
+	while (port_is_readable())
+		ck_assert_int_eq(dext_notification_port_dispatch(port), kIOReturnSuccess);
+}
+
+/* Those that the outer dispatch has in its hands come after. */
+START_TEST(a_callback_may_dispatch)
+{
+	struct row row = { .at_first = dispatch_again };
+	complete_row(&row);
+	dispatch_until(&row.heard.n, 100);
+	close_all();
+}
+END_TEST
+
+static void close_connection(struct row *row)
+{
+	(void)row;
+	close_it();
+}
+
+START_TEST(a_callback_may_close_its_connection)
+{
+	struct row row = { .at_first = close_connection };
+	complete_row(&row);
+	while (port_is_readable())
+		dext_notification_port_dispatch(port);
+	ck_assert_uint_ge(row.heard.n, 1);
+	ck_assert_uint_le(row.heard.n, 100);
+	ck_assert(!row.out_of_order);
+	close_all();
+}
+END_TEST
+
+/* In a stream the port stays readable, and nobody is woken; after it, everybody is again. */
+START_TEST(a_stream_needs_no_wakes)
+{
+	struct row row = { 0 };
+	struct ring_event event = { .async = 1 };
+	complete_row(&row);
+	for (uint64_t first = 100; first < 1000; first += 100) {
+		ck_assert(port_is_readable());
+		ck_assert_int_eq(dext_notification_port_dispatch(port), kIOReturnSuccess);
+		ck_assert_uint_eq(row.heard.n, first);
+		event = (struct ring_event){ .async = row.number, .n_scalars = 1 };
+		event.scalars[0] = first;
+		ck_assert_int_eq(ring_server_event(fake.ring, &event), 0);
+		complete_numbered(row.number, first + 1, 99);
+	}
+	dispatch_until(&row.heard.n, 1000);
+	while (port_is_readable())
+		ck_assert_int_eq(dext_notification_port_dispatch(port), kIOReturnSuccess);
+	event.scalars[0] = 1000;
+	ck_assert_int_eq(ring_server_event(fake.ring, &event), 1);
+	ck_assert(!row.out_of_order);
+	close_all();
+}
+END_TEST
+
+enum { TOGETHER = 20000 };
+
+struct together {
+	_Atomic unsigned n;
+	_Atomic uint8_t seen[TOGETHER];
+};
+
+static void hear_together(void *refcon, IOReturn result, void *number)
+{
+	struct together *t = refcon;
+	ck_assert_int_eq(result, kIOReturnSuccess);
+	ck_assert_uint_lt((uintptr_t)number, TOGETHER);
+	atomic_fetch_add(&t->seen[(uintptr_t)number], 1);
+	atomic_fetch_add(&t->n, 1);
+}
+
+static void *dispatch_together(void *context)
+{
+	struct together *t = context;
+	struct pollfd fd = { .fd = dext_notification_port_get_fd(port), .events = POLLIN };
+	while (atomic_load(&t->n) < TOGETHER)
+		if (poll(&fd, 1, 10) == 1) // another may have taken the last
+			dext_notification_port_dispatch(port);
+	return NULL;
+}
+
+START_TEST(threads_dispatch_at_once)
+{
+	static struct together t;
+	struct fake_driver driver;
+	pthread_t threads[2];
+	uint64_t first = 0;
+	open_all();
+	fake_driver_start(&driver, &fake, accept_async);
+	ck_assert_int_eq(call_async((void (*)(void))hear_together, (struct heard *)(void *)&t),
+			 kIOReturnSuccess);
+	fake_driver_stop(&driver);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&threads[i], NULL, dispatch_together, &t);
+	while (first < TOGETHER)
+		if (ring_server_event_fits(fake.ring, 0))
+			complete_numbered(atomic_load(&last_async), first++, 1);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < TOGETHER; i++)
+		ck_assert_uint_eq(t.seen[i], 1);
+	close_all();
+}
+END_TEST
+
 START_TEST(two_ports_share_a_connection)
 {
 	struct fake_driver driver;
@@ -783,6 +979,35 @@ static kern_return_t unmap_type(uint32_t type, const uint8_t *address)
 	return IOConnectUnmapMemory64(connection, type, mach_task_self(),
 				      (mach_vm_address_t)(uintptr_t)address);
 }
+
+static bool accept_or_complete_and_give(struct fake *from, const struct ring_request *request,
+					struct ring_reply *reply)
+{
+	if (request->kind == RING_CALL)
+		return accept_async(from, request, reply);
+	fake_complete(from, atomic_load(&last_async), kIOReturnSuccess, 0);
+	return give_memory(from, request, reply);
+}
+
+/* The wake for an event goes by on the socket while a descriptor is looked for there. */
+START_TEST(a_wake_is_not_lost_on_the_way_to_a_descriptor)
+{
+	struct fake_driver driver;
+	struct heard heard = { 0 };
+	uint8_t *address;
+	size_t size;
+	open_all();
+	fake_driver_start(&driver, &fake, accept_or_complete_and_give);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &heard), kIOReturnSuccess);
+	int fd = memory_of(4096);
+	ck_assert_int_eq(map_type(7, kIOMapAnywhere, &address, &size), kIOReturnSuccess);
+	ck_assert(port_is_readable());
+	dispatch_until(&heard.n, 1);
+	fake_driver_stop(&driver);
+	close(fd);
+	close_all();
+}
+END_TEST
 
 START_TEST(a_type_is_one_mapping)
 {
@@ -1030,7 +1255,9 @@ UNIT_TESTS("client", without_dextd_there_is_a_reason, a_dextd_that_hangs_up_is_a
 	   a_call_that_called_back_passes_for_accepted, what_a_driver_owes_completes_when_it_dies,
 	   what_a_driver_owes_completes_when_it_sends_garbage,
 	   what_a_driver_owes_completes_when_it_is_closed, a_callback_may_destroy_its_port,
-	   two_ports_share_a_connection, a_type_is_one_mapping,
-	   memory_that_is_not_there_is_not_mapped, memory_that_vanishes_reads_as_zeroes,
-	   a_notification_is_armed_by_reading_to_the_end, a_port_says_when_dextd_is_gone,
-	   the_end_of_a_service_is_told_once)
+	   deliveries_are_not_overtaken, a_callback_may_call, a_callback_may_dispatch,
+	   a_callback_may_close_its_connection, a_stream_needs_no_wakes, threads_dispatch_at_once,
+	   two_ports_share_a_connection, a_wake_is_not_lost_on_the_way_to_a_descriptor,
+	   a_type_is_one_mapping, memory_that_is_not_there_is_not_mapped,
+	   memory_that_vanishes_reads_as_zeroes, a_notification_is_armed_by_reading_to_the_end,
+	   a_port_says_when_dextd_is_gone, the_end_of_a_service_is_told_once)

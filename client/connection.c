@@ -5,6 +5,16 @@
  * the socket and the event ring are read by whoever dispatches a port, maps memory or, while a call
  * takes long, waits for it; what they announce goes to the ports it is for.
  *
+ * A dispatch calls back straight from a copy of the event, without making a delivery of it, as long
+ * as the next event in the ring is its own port's and no delivery is due there: those came before.
+ * It takes a few events at a time under the lock, and calls back without it. The first event of
+ * another kind, and all that follow it, go the way of deliveries, so each port's order is the
+ * ring's.
+ *
+ * A dispatch that found much does not say that the reader sleeps: its ports stay readable, and the
+ * next one looks again, so in a stream neither side sends or takes a wake. One that finds little
+ * says so, and from then on a wake is what makes the ports readable.
+ *
  * The end. Whoever reads the end of the socket closes the ring (so that all calls end, on all
  * threads), completes what the driver owes, and tells who asked for the service's end. It happens
  * once; IOServiceClose does the same.
@@ -28,7 +38,12 @@
 #include <opendext/client.h>
 
 /* A turn is bounded: a driver cannot keep a dispatch busy for ever. */
-enum { MESSAGES_PER_TURN = 64, EVENTS_PER_TURN = 4 * RING_EVENTS };
+enum {
+	MESSAGES_PER_TURN = 64,
+	EVENTS_PER_TURN = RING_EVENTS,
+	EVENTS_PER_BATCH = 32,
+	STREAM = 64, // events of one turn
+};
 
 static struct connection *connection_of(struct object *object)
 {
@@ -298,14 +313,16 @@ static int take_message(struct connection *c, const struct ring_socket_message *
 	}
 }
 
-/* 1: a message was taken; 0: none waits; negative: the driver hung up or sent garbage. */
-static int read_message(struct connection *c)
+/* 1: a message of that kind was taken; 0: none waits; negative: the driver hung up or sent garbage.
+ */
+static int read_message(struct connection *c, uint32_t *kind)
 {
 	struct ring_socket_message message;
 	int fd;
 	int ret = ring_socket_receive(c->socket_fd, &message, &fd);
 	if (ret != 1)
 		return ret;
+	*kind = message.kind;
 	ret = take_message(c, &message, fd);
 	return ret < 0 ? ret : 1;
 }
@@ -314,28 +331,42 @@ static int read_message(struct connection *c)
 
 static int read_socket(struct connection *c)
 {
+	uint32_t kind;
 	int ret = 1;
 	for (int n = 0; n < MESSAGES_PER_TURN && ret == 1; n++)
-		ret = read_message(c);
+		ret = read_message(c, &kind);
+	return ret;
+}
+
+/* As far as the wake that most often is all there is: a port's descriptor stays readable while
+ * there is more. */
+static int read_wake(struct connection *c)
+{
+	uint32_t kind = 0;
+	int ret = 1;
+	for (int n = 0; n < MESSAGES_PER_TURN && ret == 1 && kind != RING_SOCKET_WAKE; n++)
+		ret = read_message(c, &kind);
 	return ret;
 }
 
 static int read_event(struct connection *c)
 {
+	struct ring_event event;
+	int ret = ring_client_look_event(c->ring, 0, &event);
+	if (ret != 1)
+		return ret;
 	struct completion *completion = completion_new();
 	if (completion == NULL)
 		return -ENOMEM;
-	int ret = ring_client_next_event(c->ring, completion_event(completion));
-	if (ret == 1)
-		async_completed(c, completion);
-	else
-		completion_free(completion);
-	return ret;
+	*completion_event(completion) = event;
+	ring_client_take_events(c->ring, 1);
+	async_completed(c, completion);
+	return 1;
 }
 
-static int read_events(struct connection *c)
+static int read_events(struct connection *c, unsigned limit)
 {
-	for (int n = 0; n < EVENTS_PER_TURN; n++) {
+	for (unsigned n = 0; n < limit; n++) {
 		int ret = read_event(c);
 		if (ret < 0)
 			return ret == -ENOMEM ? 1 : ret; // it stays in the ring
@@ -353,12 +384,11 @@ static const char *why_ended(int error)
 }
 
 /* True: the connection ended here and now. */
-static bool read_all(struct connection *c)
+static bool deliver_events(struct connection *c, int more_messages, unsigned limit)
 {
 	if (c->ended)
 		return false;
-	int more_messages = read_socket(c);
-	int more_events = read_events(c); // first: what was completed in time was completed
+	int more_events = read_events(c, limit); // first: what was completed in time was completed
 	if (more_messages < 0 || more_events < 0)
 		return end_locked(c, why_ended(more_messages < 0 ? more_messages : more_events));
 	for (uint32_t i = 0; more_events != 0 && i < c->n_ports; i++)
@@ -375,7 +405,71 @@ static void carry_out_end(struct connection *c)
 void connection_drain(struct connection *c)
 {
 	pthread_mutex_lock(&c->lock);
-	bool ended = read_all(c);
+	int messages = c->ended ? 0 : read_socket(c);
+	bool ended = deliver_events(c, messages, EVENTS_PER_TURN);
+	pthread_mutex_unlock(&c->lock);
+	if (ended)
+		carry_out_end(c);
+}
+
+/* --- calling back straight from the ring --- */
+
+/* Events taken off the ring, whose callbacks are due. Neighbours of one call share a reference. */
+struct batch {
+	unsigned n;
+	struct {
+		struct async_call *call;
+		struct ring_event event;
+	} taken[EVENTS_PER_BATCH];
+};
+
+/* With the lock held. False: none is next that may call back here. */
+static bool take_batch(struct connection *c, struct IONotificationPort *port, struct batch *batch)
+{
+	struct async_call *last = NULL;
+	batch->n = 0;
+	if (c->ended || !port_is_idle(port))
+		return false;
+	while (batch->n < EVENTS_PER_BATCH) {
+		struct ring_event *event = &batch->taken[batch->n].event;
+		if (ring_client_look_event(c->ring, batch->n, event) != 1)
+			break;
+		struct async_call *call = async_direct(c, port, event);
+		if (call == NULL)
+			break;
+		if (call != last)
+			last = async_ref(call);
+		batch->taken[batch->n++].call = call;
+	}
+	ring_client_take_events(c->ring, batch->n);
+	return batch->n > 0;
+}
+
+/* Any of the callbacks may close the connection or destroy the port. */
+static void run_batch(struct batch *batch, const struct IONotificationPort *port)
+{
+	for (unsigned i = 0; i < batch->n; i++) {
+		struct async_call *call = batch->taken[i].call;
+		if (!port_is_destroyed(port))
+			async_call_back(call, &batch->taken[i].event);
+		if (i + 1 == batch->n || batch->taken[i + 1].call != call)
+			async_unref(call);
+	}
+}
+
+void connection_dispatch(struct connection *c, struct IONotificationPort *port, bool readable)
+{
+	struct batch batch;
+	unsigned n = 0;
+	pthread_mutex_lock(&c->lock);
+	int messages = readable && !c->ended ? read_wake(c) : 0;
+	while (messages >= 0 && n < EVENTS_PER_TURN && take_batch(c, port, &batch)) {
+		pthread_mutex_unlock(&c->lock);
+		run_batch(&batch, port);
+		n += batch.n;
+		pthread_mutex_lock(&c->lock);
+	}
+	bool ended = deliver_events(c, messages, n < STREAM ? EVENTS_PER_TURN - n : 0);
 	pthread_mutex_unlock(&c->lock);
 	if (ended)
 		carry_out_end(c);
@@ -391,15 +485,22 @@ static int find_descriptor(struct connection *c, uint64_t sequence)
 }
 
 /* It was sent before the reply that the caller has, so the socket is read no further than that.
- * What is wrong with the socket is left to connection_drain. */
+ * What is wrong with the socket is left to connection_drain, and so is what a wake announced that
+ * was on the way: nobody else will hear of it. */
 int connection_take_descriptor(struct connection *c, uint64_t sequence)
 {
+	bool woken = false;
+	uint32_t kind;
 	pthread_mutex_lock(&c->lock);
 	int fd = find_descriptor(c, sequence);
-	for (int n = 0; n < MESSAGES_PER_TURN && fd < 0 && !c->ended && read_message(c) == 1; n++)
+	for (int n = 0; n < MESSAGES_PER_TURN && fd < 0 && !c->ended; n++) {
+		if (read_message(c, &kind) != 1)
+			break;
+		woken = woken || kind == RING_SOCKET_WAKE;
 		fd = find_descriptor(c, sequence);
+	}
 	pthread_mutex_unlock(&c->lock);
-	if (fd < 0)
+	if (fd < 0 || woken)
 		connection_drain(c);
 	return fd;
 }

@@ -78,6 +78,9 @@ kern_return_t connection_call(struct connection *c, struct ring_request *request
 /* Read socket and events, without blocking, and deliver what came to the ports it is for. When the
  * driver is gone, its end is carried out here. */
 void connection_drain(struct connection *c);
+/* The same on the thread that dispatches `port`: what is for it calls back here and now. The socket
+ * is looked at only if it is readable. */
+void connection_dispatch(struct connection *c, struct IONotificationPort *port, bool readable);
 
 /* The descriptor that came with the call of that number; consumed by the caller; -1: none came. */
 int connection_take_descriptor(struct connection *c, uint64_t sequence);

@@ -145,20 +145,18 @@ int dext_notification_port_get_fd(IONotificationPortRef port)
 
 /* --- deliveries --- */
 
-/* With the lock held. */
-static void set_event(struct IONotificationPort *port)
+/* With the lock held, after a change of what the eventfd tells. */
+static void update_event(struct IONotificationPort *port)
 {
-	uint64_t one = 1;
-	if (list_empty(&port->pending) && !port->look_again &&
-	    write(port->event_fd, &one, sizeof(one)) < 0)
-		return; // full: readable, which is what counts
-}
-
-static void clear_event(struct IONotificationPort *port)
-{
-	uint64_t count;
-	if (read(port->event_fd, &count, sizeof(count)) < 0)
-		return; // it was not set
+	bool wanted = !list_empty(&port->pending) || port->look_again;
+	uint64_t count = 1;
+	ssize_t size = 0;
+	if (wanted && !port->event_set)
+		size = write(port->event_fd, &count, sizeof(count));
+	else if (!wanted && port->event_set)
+		size = read(port->event_fd, &count, sizeof(count));
+	if (size >= 0) // it has one writer at a time, so neither can fail
+		port->event_set = wanted;
 }
 
 bool port_deliver(struct IONotificationPort *port, struct delivery *delivery)
@@ -166,8 +164,8 @@ bool port_deliver(struct IONotificationPort *port, struct delivery *delivery)
 	pthread_mutex_lock(&port->lock);
 	bool taken = !port->destroyed;
 	if (taken) {
-		set_event(port);
 		list_append(&port->pending, &delivery->link);
+		update_event(port);
 	}
 	pthread_mutex_unlock(&port->lock);
 	return taken;
@@ -176,9 +174,17 @@ bool port_deliver(struct IONotificationPort *port, struct delivery *delivery)
 void port_look_again(struct IONotificationPort *port)
 {
 	pthread_mutex_lock(&port->lock);
-	set_event(port);
 	port->look_again = true;
+	update_event(port);
 	pthread_mutex_unlock(&port->lock);
+}
+
+bool port_is_idle(struct IONotificationPort *port)
+{
+	pthread_mutex_lock(&port->lock);
+	bool idle = list_empty(&port->pending) && !port->destroyed;
+	pthread_mutex_unlock(&port->lock);
+	return idle;
 }
 
 /* --- sources --- */
@@ -265,10 +271,11 @@ static void look_at(struct IONotificationPort *port, uint64_t wanted)
 	if (connection == NULL)
 		return; // ignored meanwhile
 	if (id == wanted)
-		connection_drain(connection);
+		connection_dispatch(connection, port, true);
 	connection_unref(connection);
 }
 
+/* The eventfd stays as it is until the end of the dispatch: in a stream, set. */
 static void look_at_all(struct IONotificationPort *port)
 {
 	struct connection *connection;
@@ -276,11 +283,9 @@ static void look_at_all(struct IONotificationPort *port)
 	pthread_mutex_lock(&port->lock);
 	bool again = port->look_again;
 	port->look_again = false;
-	if (again && list_empty(&port->pending))
-		clear_event(port);
 	pthread_mutex_unlock(&port->lock);
 	while (again && (connection = next_source(port, id + 1, &id)) != NULL) {
-		connection_drain(connection);
+		connection_dispatch(connection, port, false);
 		connection_unref(connection);
 	}
 }
@@ -292,16 +297,12 @@ static void run_pending(struct IONotificationPort *port)
 	list_init(&due);
 	pthread_mutex_lock(&port->lock);
 	move_all(&due, &port->pending);
-	if (!port->look_again)
-		clear_event(port);
+	update_event(port);
 	pthread_mutex_unlock(&port->lock);
 	while (!list_empty(&due)) {
 		delivery = container_of(due.next, struct delivery, link);
 		list_remove(&delivery->link);
-		pthread_mutex_lock(&port->lock);
-		bool wanted = !port->destroyed;
-		pthread_mutex_unlock(&port->lock);
-		delivery->run(delivery, wanted);
+		delivery->run(delivery, !port_is_destroyed(port));
 	}
 }
 
@@ -320,6 +321,7 @@ kern_return_t dext_notification_port_dispatch(IONotificationPortRef port)
 	if (port == NULL)
 		return refuse(kIOReturnBadArgument, "the notification port is NULL");
 	object_ref(&port->object);
+	look_at_all(port); // what it leaves, the next dispatch looks at
 	int n = epoll_wait(port->epoll_fd, ready, READY_MAX, 0);
 	for (int i = 0; i < n; i++) {
 		if (ready[i].data.u64 == ID_DIRECTORY)
@@ -327,7 +329,6 @@ kern_return_t dext_notification_port_dispatch(IONotificationPortRef port)
 		else if (ready[i].data.u64 != ID_EVENT)
 			look_at(port, ready[i].data.u64);
 	}
-	look_at_all(port);
 	run_pending(port);
 	bool lost = lost_directory(port);
 	object_unref(&port->object);

@@ -29,9 +29,10 @@ struct IONotificationPort {
 	io_object_t handle; // of the port as a wakePort
 	int epoll_fd;       // the application polls it
 	int event_fd;       // in epoll_fd: readable while `pending` is not empty, or `look_again`
+	_Atomic bool destroyed; // set with the lock held
 
 	pthread_mutex_t lock; // guards what follows
-	bool destroyed;
+	bool event_set;
 	bool look_again;      // a connection has more to read than one turn takes
 	uint64_t watch_epoch; // of the directory, when a watch was added; 0: none
 	uint64_t last_source; // id
@@ -41,6 +42,14 @@ struct IONotificationPort {
 
 /* Deliver. False: the port is destroyed, nothing was taken. */
 bool port_deliver(struct IONotificationPort *port, struct delivery *delivery);
+
+/* No delivery is due. */
+bool port_is_idle(struct IONotificationPort *port);
+
+static inline bool port_is_destroyed(const struct IONotificationPort *port)
+{
+	return atomic_load_explicit(&port->destroyed, memory_order_acquire);
+}
 
 /* Listen to the connection's socket; once, however often it is asked. */
 kern_return_t port_listen(struct IONotificationPort *port, struct connection *connection);

@@ -88,8 +88,12 @@ struct ring_event {
 	uint64_t async; // as in the request
 	IOReturn status;
 	uint32_t n_scalars;
-	uint64_t scalars[RING_SCALARS];
+	union {
+		uint64_t scalars[RING_SCALARS];
+		void *arguments[RING_SCALARS]; // the same as callbacks take them, of 64 bits each
+	};
 };
+_Static_assert(sizeof(void *) == sizeof(uint64_t), "a callback takes each number as a pointer");
 
 /* Input lies in a buffer from 0, the room for output from here. */
 static inline uint64_t ring_output_offset(uint32_t structure_size)
