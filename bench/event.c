@@ -30,11 +30,13 @@ static struct {
 static void on_completion(void *refcon, IOReturn result, void **values, uint32_t n)
 {
 	struct sink *sink = refcon;
-	uint64_t scalars[EVENT_SCALARS] = { 0 };
-	for (uint32_t i = 0; i < n && i < EVENT_SCALARS; i++)
-		scalars[i] = (uint64_t)(uintptr_t)values[i];
-	if (result != kIOReturnSuccess || n != EVENT_SCALARS)
+	uint64_t scalars[EVENT_SCALARS];
+	if (result != kIOReturnSuccess || n != EVENT_SCALARS) {
 		sink->wrong = true;
+		return;
+	}
+	for (uint32_t i = 0; i < EVENT_SCALARS; i++)
+		scalars[i] = (uint64_t)(uintptr_t)values[i];
 	sink_take(sink, scalars);
 }
 

@@ -37,7 +37,7 @@
 #define RING_BLOCK     4096U // of the arena, one per slot
 #define RING_SCALARS   16U
 #define RING_SLOTS     32U // what ring_create makes; receivers accept powers of two from 1 to 1024
-#define RING_EVENTS    64U
+#define RING_EVENTS    512U
 #define RING_DOORBELLS 4U // one per worker of the dext; the first comes with the ring
 #define RING_BUFFERS   8U // of a connection
 #define RING_DEATHS    3U // of dexts, with a replayable call in their hands, until it is aborted

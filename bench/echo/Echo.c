@@ -96,15 +96,15 @@ static kern_return_t call(OSObject *target, void *reference, IOUserClientMethodA
 /* --- events: from a thread of the driver's own, as from a device --- */
 
 struct production {
+	struct production *next;
 	EchoUserClient *client;
 	OSAction *completion;
 	struct flow *flow;
 	struct event_order order;
 };
 
-static void *produce(void *context)
+static void produce(struct production *p)
 {
-	struct production *p = context;
 	struct timespec next = { 0 };
 	for (uint64_t number = 0; number < p->order.count; number++) {
 		IOUserClientAsyncArgumentsArray data;
@@ -117,7 +117,53 @@ static void *produce(void *context)
 	OSSafeReleaseNULL(p->completion);
 	OSSafeReleaseNULL(p->client);
 	IOFree(p, sizeof(*p));
+}
+
+/* What is to be produced, the latest first, and the thread, which is started when first needed. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t added;
+	struct production *ordered;
+	bool started;
+} producer = { .lock = PTHREAD_MUTEX_INITIALIZER, .added = PTHREAD_COND_INITIALIZER };
+
+static void *run_producer(void *context)
+{
+	(void)context;
+	for (;;) {
+		pthread_mutex_lock(&producer.lock);
+		while (producer.ordered == NULL)
+			pthread_cond_wait(&producer.added, &producer.lock);
+		struct production *p = producer.ordered;
+		producer.ordered = p->next;
+		pthread_mutex_unlock(&producer.lock);
+		produce(p);
+	}
 	return NULL;
+}
+
+/* With the lock held. */
+static bool start_producer(void)
+{
+	pthread_t thread;
+	if (!producer.started && pthread_create(&thread, NULL, run_producer, NULL) == 0) {
+		pthread_detach(thread);
+		producer.started = true;
+	}
+	return producer.started;
+}
+
+static bool order(struct production *p)
+{
+	pthread_mutex_lock(&producer.lock);
+	bool started = start_producer();
+	if (started) {
+		p->next = producer.ordered;
+		producer.ordered = p;
+		pthread_cond_signal(&producer.added);
+	}
+	pthread_mutex_unlock(&producer.lock);
+	return started;
 }
 
 /* The flow lies in the memory that the application has mapped already. */
@@ -138,7 +184,6 @@ static kern_return_t events(OSObject *target, void *reference,
 	EchoUserClient *client = OSDynamicCast(EchoUserClient, target);
 	struct flow *flow = find_flow(client);
 	struct production *p = IOMallocZero(sizeof(*p));
-	pthread_t thread;
 	(void)reference;
 	if (p == NULL || flow == NULL) {
 		IOFree(p, sizeof(*p));
@@ -150,13 +195,12 @@ static kern_return_t events(OSObject *target, void *reference,
 	p->order = (struct event_order){ arguments->scalarInput[0], arguments->scalarInput[1] };
 	EchoUserClient_retain(p->client);
 	OSAction_retain(p->completion);
-	if (pthread_create(&thread, NULL, produce, p) != 0) {
+	if (!order(p)) {
 		OSSafeReleaseNULL(p->completion);
 		OSSafeReleaseNULL(p->client);
 		IOFree(p, sizeof(*p));
 		return kIOReturnNoResources;
 	}
-	pthread_detach(thread);
 	return kIOReturnSuccess;
 }
 

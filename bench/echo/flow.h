@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { FLOW_ROOM = 56 }; // of the 64 places of an event ring
+enum { FLOW_ROOM = 448 }; // of the 64 places of an event ring
 
 struct flow {
 	_Alignas(64) _Atomic uint32_t read; // events; the producer's futex
