@@ -33,6 +33,14 @@ void emit_create_action_signature(struct text *out, struct arena *arena, const c
 				  const struct model_class *cls, const char *method,
 				  const char *tail);
 
+/* The macro Class_Method_API, which declarations of the method begin with (`api_prefix`); nothing
+ * for a method that has no availability. */
+void emit_api(struct text *out, struct arena *arena, const struct model_method *method);
+const char *api_prefix(struct arena *arena, const struct model_method *method);
+bool api_is_limited(const struct model_method *method);
+/* Some versions have it not: Class_Method_API_MISSING is defined for them. */
+bool api_may_be_missing(const struct model_method *method);
+
 /* "\tHEAD self, a, b TAIL": a call that passes a method's parameters on. */
 void emit_arguments(struct text *out, struct arena *arena, const struct text_list *call,
 		    const struct model_method *method);

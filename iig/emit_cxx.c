@@ -121,6 +121,12 @@ static void emit_c_method(struct cxx *c, const struct model_class *cls,
 	}
 }
 
+/* What a call names: an override or a callback is reached by another name. */
+static bool has_api(const struct model_method *method)
+{
+	return method->kind != METHOD_OVERRIDE && method->kind != METHOD_CALLBACK;
+}
+
 static void emit_c_functions(struct cxx *c, const struct model_class *cls)
 {
 	for (size_t i = 0; i < cls->n_methods; i++) {
@@ -129,6 +135,9 @@ static void emit_c_functions(struct cxx *c, const struct model_class *cls)
 			EMIT(c->out, "#define $full$_ID 0x$id$ULL\n", { "full", method->full },
 			     { "id", arena_format(c->arena, "%016" PRIx64, method->id) });
 	}
+	for (size_t i = 0; i < cls->n_methods; i++)
+		if (has_api(&cls->methods[i]))
+			emit_api(c->out, c->arena, &cls->methods[i]);
 	text_add(c->out, "extern \"C\" {\n");
 	if (!cls->is_extension)
 		EMIT(c->out, "extern const OSMetaClass g$cls$MetaClass;\n", { "cls", cls->name });
@@ -143,9 +152,11 @@ static void emit_forward(struct cxx *c, const struct model_method *method, const
 {
 	if (method->kind != METHOD_OVERRIDE)
 		text_add_comment(c->out, "\t", method->doc);
+	const char *api = has_api(method) ? api_prefix(c->arena, method) : "";
 	emit_cxx_signature(c->out, c->arena,
 			   &(struct cxx_signature){
-				   .lead = model_has_self(method) ? "\t" : "\tstatic ",
+				   .lead = arena_format(c->arena, "\t%s%s", api,
+							model_has_self(method) ? "" : "static "),
 				   .name = method->name,
 				   .method = method,
 				   .with_fallbacks = true,

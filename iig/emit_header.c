@@ -129,7 +129,7 @@ static void emit_prototype(struct header *h, const struct model_class *cls,
 	text_add_comment(h->out, "", method->doc);
 	emit_signature(h->out, h->arena,
 		       &(struct signature){
-			       .prefix = "",
+			       .prefix = api_prefix(h->arena, method),
 			       .cls = model_has_self(method) ? cls->self : NULL,
 			       .name = method->full,
 			       .method = method,
@@ -145,18 +145,9 @@ static void emit_create_action(struct header *h, const struct model_class *cls,
 	emit_create_action_signature(h->out, h->arena, "", cls, method->name, ");\n\n");
 }
 
-/* An inline of `cls` that forwards to the class that declared the method. */
-static void emit_forward(struct header *h, const struct model_class *cls,
-			 const struct model_method *to)
+static void emit_forward_body(struct header *h, const struct model_class *cls,
+			      const struct model_method *to)
 {
-	struct signature signature = {
-		.prefix = "static inline ",
-		.cls = cls->name,
-		.name = arena_format(h->arena, "%s_%s", cls->name, to->name),
-		.method = to,
-		.tail = "\n{\n",
-	};
-	emit_signature(h->out, h->arena, &signature);
 	const char *self = upcast(h->arena, cls->name, to->cls, to->is_const);
 	emit_arguments(
 		h->out, h->arena,
@@ -166,9 +157,42 @@ static void emit_forward(struct header *h, const struct model_class *cls,
 					     to->full),
 			.items = &self,
 			.n_items = 1,
-			.tail = ");\n}\n\n",
+			.tail = ");\n}\n",
 		},
 		to);
+}
+
+/* An inline of `cls` that forwards to the class that declared the method. What may be missing is
+ * only declared where it is, so that nothing but its use is an error. */
+static void emit_forward(struct header *h, const struct model_class *cls,
+			 const struct model_method *to)
+{
+	struct signature signature = {
+		.prefix = api_prefix(h->arena, to),
+		.cls = cls->name,
+		.name = arena_format(h->arena, "%s_%s", cls->name, to->name),
+		.method = to,
+		.tail = ";\n",
+	};
+	EMIT(h->out, "/*! $cls$::$name$(): see $full$(). */\n", { "cls", to->cls },
+	     { "name", to->name }, { "full", to->full });
+	bool guarded = api_may_be_missing(to);
+	if (guarded) {
+		EMIT(h->out, "#ifdef $full$_API_MISSING\n", { "full", to->full });
+		emit_signature(h->out, h->arena, &signature);
+		text_add(h->out, "#else\n");
+	}
+	bool deprecated = to->availability.deprecated != 0;
+	if (deprecated)
+		text_add(h->out, "#pragma GCC diagnostic push\n"
+				 "#pragma GCC diagnostic ignored \"-Wdeprecated-declarations\"\n");
+	signature.prefix = arena_format(h->arena, "%sstatic inline ", signature.prefix);
+	signature.tail = "\n{\n";
+	emit_signature(h->out, h->arena, &signature);
+	emit_forward_body(h, cls, to);
+	if (deprecated)
+		text_add(h->out, "#pragma GCC diagnostic pop\n");
+	text_add(h->out, guarded ? "#endif\n\n" : "\n");
 }
 
 static void emit_forward_create_action(struct header *h, const struct model_class *cls,
@@ -198,6 +222,7 @@ static void emit_method(struct header *h, const struct model_class *cls,
 	case METHOD_CLASS:
 		emit_id(h, method);
 		emit_message(h, method);
+		emit_api(h->out, h->arena, method);
 		emit_prototype(h, cls, method);
 		return;
 	case METHOD_CALLBACK:
@@ -212,6 +237,7 @@ static void emit_method(struct header *h, const struct model_class *cls,
 		return;
 	case METHOD_PLAIN:
 	case METHOD_STATIC:
+		emit_api(h->out, h->arena, method);
 		emit_prototype(h, cls, method);
 		return;
 	}

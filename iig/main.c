@@ -10,6 +10,8 @@
  * --cxx-impl the classes of this file are implemented in C++, and that source joins them to the C
  * source, which is needed in any case.
  *
+ * Other commands are in command.h.
+ *
  * parse → check → model → emit. Nothing is written unless everything was right.
  */
 
@@ -20,9 +22,11 @@
 #include <string.h>
 
 #include <iig/check.h>
+#include <iig/command.h>
 #include <iig/emit.h>
 #include <iig/emit_cxx.h>
 #include <iig/model.h>
+#include <iig/output.h>
 #include <iig/parse.h>
 
 struct options {
@@ -37,6 +41,7 @@ static int usage(void)
 	fputs("usage: iig --def FILE.iig --header OUT.h --impl OUT.c [--include-as NAME]\n"
 	      "           [--deps OUT.d] [-I DIR]... [--cxx-header OUT.hpp [--cxx-impl OUT.cpp]]\n",
 	      stderr);
+	fputs(command_usage, stderr);
 	return 2;
 }
 
@@ -89,46 +94,6 @@ static int read_options(struct arena *arena, int argc, char **argv, struct optio
 	return complete ? 0 : -EINVAL;
 }
 
-/* The file is whole or not there: a build that was interrupted leaves nothing that looks done. */
-static int write_file(struct arena *arena, const char *path, const char *text)
-{
-	const char *draft = arena_format(arena, "%s.tmp", path);
-	FILE *file = fopen(draft, "we");
-	if (file == NULL)
-		return -errno;
-	int error = fputs(text, file) == EOF ? -EIO : 0;
-	if (fclose(file) != 0 && error == 0)
-		error = -errno;
-	if (error == 0 && rename(draft, path) != 0)
-		error = -errno;
-	if (error != 0)
-		remove(draft);
-	return error;
-}
-
-/* An output that is already right stays untouched, so that nothing is rebuilt because of it. */
-static bool is_current(const char *path, const char *text)
-{
-	FILE *file = fopen(path, "re");
-	if (file == NULL)
-		return false;
-	int c;
-	while ((c = fgetc(file)) != EOF && *text != '\0' && c == (unsigned char)*text)
-		text++;
-	fclose(file);
-	return c == EOF && *text == '\0';
-}
-
-static int save(struct arena *arena, const char *path, const char *text)
-{
-	if (is_current(path, text))
-		return 0;
-	int error = write_file(arena, path, text);
-	if (error != 0)
-		fprintf(stderr, "iig: cannot write %s: %s\n", path, strerror(-error));
-	return error;
-}
-
 /* For make and ninja: the outputs depend on every file that was read. */
 static const char *dependencies(const struct unit *unit, const struct options *options)
 {
@@ -156,10 +121,10 @@ static int emit_cxx(const struct model *model, const struct options *options)
 {
 	struct text header = { 0 }, source = { 0 };
 	emit_cxx_header(&header, model, options->cxx_impl != NULL);
-	int error = save(model->arena, options->cxx_header, header.data);
+	int error = output_save(model->arena, options->cxx_header, header.data);
 	if (error == 0 && options->cxx_impl != NULL) {
 		emit_cxx_source(&source, model, header_name(model->arena, options));
-		error = save(model->arena, options->cxx_impl, source.data);
+		error = output_save(model->arena, options->cxx_impl, source.data);
 	}
 	text_deinit(&header);
 	text_deinit(&source);
@@ -172,13 +137,14 @@ static int emit(const struct model *model, const struct options *options)
 	bool cxx = options->cxx_header != NULL;
 	emit_header(&header, model, cxx ? last_part(options->cxx_header) : NULL);
 	emit_source(&source, model, header_name(model->arena, options), options->cxx_impl != NULL);
-	int error = save(model->arena, options->header, header.data);
+	int error = output_save(model->arena, options->header, header.data);
 	if (error == 0)
-		error = save(model->arena, options->impl, source.data);
+		error = output_save(model->arena, options->impl, source.data);
 	if (error == 0 && cxx)
 		error = emit_cxx(model, options);
 	if (error == 0 && options->deps != NULL)
-		error = save(model->arena, options->deps, dependencies(model->unit, options));
+		error = output_save(model->arena, options->deps,
+				    dependencies(model->unit, options));
 	text_deinit(&header);
 	text_deinit(&source);
 	return error;
@@ -221,6 +187,8 @@ static int compile(struct arena *arena, const struct options *options)
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && command_is(argv[1]))
+		return command_run(argc, argv);
 	struct arena arena = { 0 };
 	struct options options = { 0 };
 	int status = read_options(&arena, argc, argv, &options) == 0 ? compile(&arena, &options)

@@ -109,6 +109,17 @@ static enum method_kind kind_of(const struct method *method)
 	return method_is_prototype(method) ? METHOD_PROTOTYPE : METHOD_VIRTUAL;
 }
 
+const char *model_kind_name(enum method_kind kind)
+{
+	static const char *const names[] = {
+		[METHOD_VIRTUAL] = "virtual",        [METHOD_OVERRIDE] = "override",
+		[METHOD_CALLBACK] = "callback",      [METHOD_PROTOTYPE] = "prototype",
+		[METHOD_CLASS] = "static",           [METHOD_PLAIN] = "function",
+		[METHOD_STATIC] = "static-function",
+	};
+	return names[kind];
+}
+
 /* The queue that a row names: its own, or that of the nearest class above. */
 static const char *queue_of(const struct method *method)
 {
@@ -137,6 +148,28 @@ static void resolve(struct builder *b, const struct method *source, struct model
 	}
 }
 
+static unsigned later(unsigned a, unsigned b)
+{
+	return a > b ? a : b;
+}
+
+static unsigned earlier(unsigned a, unsigned b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* A method is there from when both it and its class are until one of them goes. */
+static struct availability availability_of(const struct method *method)
+{
+	const struct availability *own = &method->availability, *all = &method->cls->availability;
+	return (struct availability){
+		.introduced = later(own->introduced, all->introduced),
+		.deprecated = earlier(own->deprecated, all->deprecated),
+		.obsoleted = earlier(own->obsoleted, all->obsoleted),
+		.message = own->message != NULL ? own->message : all->message,
+	};
+}
+
 static struct model_method build_method(struct builder *b, const struct method *source)
 {
 	struct arena *arena = b->model->arena;
@@ -152,6 +185,7 @@ static struct model_method build_method(struct builder *b, const struct method *
 		.returns_status = source->result->is_status,
 		.is_const = source->is_const,
 		.is_localonly = source->is_localonly,
+		.availability = availability_of(source),
 		.is_oneway = !source->is_localonly && source->result->kind == TYPE_VOID,
 	};
 	const struct method *as = carrier(b->model->unit, source);

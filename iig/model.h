@@ -47,6 +47,7 @@ struct model_method {
 	const struct model_param *params;
 	size_t n_params;
 	const char *queue;                    // NULL: the default queue
+	struct availability availability;     // its own, or its class's
 	const struct model_method *base;      // OVERRIDE: the first declaration
 	const struct model_method *prototype; // CALLBACK, and an override of one
 };
@@ -78,6 +79,8 @@ struct model {
 };
 
 const struct model *model_new(const struct unit *unit);
+
+const char *model_kind_name(enum method_kind kind);
 
 /* The message that the implementation of `method` is called with, its owner. */
 const struct model_method *model_message(const struct model_method *method);

@@ -53,7 +53,7 @@ static bool in_main_file(struct parser *p, CXCursor cursor)
 	return file != NULL && clang_File_isEqual(file, p->main_file);
 }
 
-/* ---- methods ---- */
+/* ---- attributes ---- */
 
 /* "type:Class::Method" behind its colon. */
 static struct method_name read_method_name(struct parser *p, const char *text)
@@ -103,6 +103,57 @@ static bool set_flag(const struct flag_attribute *known, size_t n_known, const c
 
 #define SET_FLAG(known, text, node) \
 	set_flag((known), sizeof(known) / sizeof((known)[0]), (text), (node))
+
+/* libclang has no cursor kind for it: it is known by its text. */
+static bool is_availability(struct parser *p, CXCursor cursor)
+{
+	static const char name[] = "availability";
+	unsigned begin = 0;
+	clang_getExpansionLocation(clang_getRangeStart(clang_getCursorExtent(cursor)), NULL, NULL,
+				   NULL, &begin);
+	return in_main_file(p, cursor) && begin + sizeof(name) <= p->source_size &&
+	       memcmp(p->source + begin, name, sizeof(name) - 1) == 0;
+}
+
+/* A version of DriverKit: whole, since DEXT_API counts whole ones. */
+static unsigned read_version(struct parser *p, struct location where, CXVersion version)
+{
+	if (version.Major < 0)
+		return 0;
+	if (version.Minor > 0 || version.Subminor > 0 || version.Major == 0)
+		unit_error(p->unit, where,
+			   "availability: DEXT_API counts whole versions from 1 on: write %d",
+			   version.Major + (version.Minor > 0 || version.Major == 0));
+	return (unsigned)version.Major;
+}
+
+static void read_availability(struct parser *p, CXCursor cursor, struct availability *out)
+{
+	CXPlatformAvailability found[4];
+	struct location where = parser_where(p, cursor);
+	int count = clang_getCursorPlatformAvailability(cursor, NULL, NULL, NULL, NULL, found, 4);
+	for (int i = 0; i < count && i < 4; i++) {
+		const char *platform = clang_getCString(found[i].Platform);
+		const char *message = clang_getCString(found[i].Message);
+		if (platform == NULL || strcmp(platform, "driverkit") != 0)
+			unit_error(p->unit, where,
+				   "availability(%s): versions are those of DriverKit: write "
+				   "availability(driverkit, introduced=NN)",
+				   platform == NULL ? "" : platform);
+		else if (found[i].Unavailable)
+			unit_error(
+				p->unit, where,
+				"availability: what is not available at all is left out: remove it");
+		*out = (struct availability){
+			.introduced = read_version(p, where, found[i].Introduced),
+			.deprecated = read_version(p, where, found[i].Deprecated),
+			.obsoleted = read_version(p, where, found[i].Obsoleted),
+		};
+		if (message != NULL && *message != '\0')
+			out->message = arena_copy(p->unit->arena, message, strlen(message));
+		clang_disposeCXPlatformAvailability(&found[i]);
+	}
+}
 
 struct param_visit {
 	struct parser *p;
@@ -174,6 +225,8 @@ static void read_params(struct parser *p, struct method *method, CXCursor cursor
 	}
 }
 
+/* ---- methods ---- */
+
 struct method_visit {
 	struct parser *p;
 	struct method *method;
@@ -217,7 +270,7 @@ static enum CXChildVisitResult visit_method(CXCursor cursor, CXCursor parent, CX
 	else if (kind == CXCursor_CXXFinalAttr)
 		unit_error(p->unit, parser_where(p, cursor),
 			   "method %s: final is not supported: remove it", visit->method->name);
-	else if (clang_isAttribute(kind))
+	else if (clang_isAttribute(kind) && !is_availability(p, cursor))
 		unknown_attribute(p, cursor, "method");
 	else if (kind == CXCursor_CompoundStmt)
 		unit_error(
@@ -266,6 +319,7 @@ static void read_method(struct parser *p, struct class *cls, CXCursor cursor)
 	clang_getOverriddenCursors(cursor, &overridden, &n_overridden);
 	clang_disposeOverriddenCursors(overridden);
 	method.overrides = n_overridden > 0;
+	read_availability(p, cursor, &method.availability);
 
 	read_params(p, &method, cursor);
 	struct method_visit visit = { p, &method };
@@ -368,6 +422,8 @@ static enum CXChildVisitResult visit_class(CXCursor cursor, CXCursor parent, CXC
 		read_method(p, visit->cls, cursor);
 	else if (kind == CXCursor_AnnotateAttr)
 		read_class_attribute(visit, cursor);
+	else if (clang_isAttribute(kind) && is_availability(p, cursor))
+		return CXChildVisit_Continue; // read with the class
 	else if (clang_isAttribute(kind))
 		unknown_attribute(p, cursor, "class");
 	else if (kind != CXCursor_CXXAccessSpecifier)
@@ -387,6 +443,7 @@ static struct class *read_class(struct parser *p, CXCursor cursor)
 	cls->is_main = in_main_file(p, cursor);
 	cls->doc = doc_of(p, cursor);
 	cls->where = parser_where(p, cursor);
+	read_availability(p, cursor, &cls->availability);
 	struct class_visit visit = { .p = p, .cls = cls };
 	clang_visitChildren(cursor, visit_class, &visit);
 	return cls;
@@ -676,8 +733,10 @@ static void report_diagnostics(struct parser *p)
 	unsigned count = clang_getNumDiagnostics(p->tu);
 	for (unsigned i = 0; i < count; i++) {
 		CXDiagnostic diagnostic = clang_getDiagnostic(p->tu, i);
-		if (clang_getDiagnosticSeverity(diagnostic) >= CXDiagnostic_Warning) {
-			const char *text = parser_take(p, clang_getDiagnosticSpelling(diagnostic));
+		const char *text = parser_take(p, clang_getDiagnosticSpelling(diagnostic));
+		/* clang 14 does not know the platform, but reads the attribute. */
+		bool known = strstr(text, "unknown platform 'driverkit'") != NULL;
+		if (clang_getDiagnosticSeverity(diagnostic) >= CXDiagnostic_Warning && !known) {
 			bool override = strstr(text, "override") != NULL;
 			unit_error(
 				p->unit, parser_locate(p, clang_getDiagnosticLocation(diagnostic)),

@@ -286,3 +286,44 @@ void text_add_comment(struct text *text, const char *indent, const char *comment
 		comment += 1 + strspn(comment + 1, " \t");
 	}
 }
+
+/* A line of a comment without what marks it as one, and without the blanks around it. */
+static const char *comment_line(struct arena *arena, const char *line, size_t size)
+{
+	static const char *const marks[] = { "/**<", "/*!<", "///<", "//!<", "/**", "/*!",
+					     "///",  "//!",  "/*",   "//",   "*/" };
+	line += strspn(line, " \t") < size ? strspn(line, " \t") : size;
+	const char *text = arena_copy(arena, line, strcspn(line, "\n"));
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+		if (strncmp(text, marks[i], strlen(marks[i])) != 0)
+			continue;
+		text += strlen(marks[i]);
+		break;
+	}
+	if (*text == '*' && strncmp(text, "*/", 2) != 0)
+		text++;
+	text += strspn(text, " \t");
+	size = strlen(text);
+	if (size >= 2 && strcmp(text + size - 2, "*/") == 0)
+		size -= 2;
+	while (size > 0 && strchr(" \t\r", text[size - 1]) != NULL)
+		size--;
+	return arena_copy(arena, text, size);
+}
+
+const char *text_of_comment(struct arena *arena, const char *comment)
+{
+	const char *text = "";
+	if (comment == NULL)
+		return NULL;
+	while (*comment != '\0') {
+		size_t size = strcspn(comment, "\n");
+		const char *line = comment_line(arena, comment, size);
+		text = arena_format(arena, "%s%s%s", text, *text == '\0' ? "" : "\n", line);
+		comment += size + (comment[size] == '\n');
+	}
+	size_t size = strlen(text);
+	while (size > 0 && text[size - 1] == '\n')
+		size--;
+	return arena_copy(arena, text, size);
+}

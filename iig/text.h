@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include <iig/arena.h>
+
 struct text {
 	char *data; // owned; NUL-terminated once anything was written
 	size_t size, capacity;
@@ -47,6 +49,9 @@ void text_add_list(struct text *text, const struct text_list *list);
 
 /* The same for a macro: head and items, with escaped line ends where they do not fit. */
 void text_add_macro(struct text *text, const struct text_list *list);
+
+/* The text of a comment of the source, without its marks. NULL for NULL. */
+const char *text_of_comment(struct arena *arena, const char *comment);
 
 /* Append a comment of the source, its lines re-indented by `indent`. NULL: nothing. */
 void text_add_comment(struct text *text, const char *indent, const char *comment);

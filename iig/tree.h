@@ -74,6 +74,12 @@ struct param {
 	const char *default_value; // as it was written, or NULL
 };
 
+/* Versions of DriverKit's API; 0: not said. */
+struct availability {
+	unsigned introduced, deprecated, obsoleted;
+	const char *message; // what to use instead, or NULL
+};
+
 struct method {
 	const char *name;
 	const char *doc; // the comment, or NULL
@@ -88,6 +94,7 @@ struct method {
 	bool is_reply, is_invokereply, is_kernel, is_native;
 	struct method_name prototype;
 	const char *queue; // QUEUENAME, or NULL
+	struct availability availability;
 };
 
 struct class
@@ -101,6 +108,7 @@ struct class
 	bool is_main;       // defined in the file being compiled
 	bool is_named_here; // declared in it, at least
 	bool is_serializable, is_protocol, is_kernel, is_native, is_local, is_concrete;
+	struct availability availability;
 	struct method *methods;
 	size_t n_methods;
 };

@@ -2,64 +2,76 @@
 #pragma once
 
 /*
- * The attributes of the interface language, as clang annotations. Every .iig file includes this
- * first, directly or through its super class. What has no meaning on Linux is refused.
+ * The interface language: what each attribute means here. Every .iig file includes this first,
+ * directly or through its super class. The attributes are clang annotations; what has no meaning
+ * on Linux is refused.
  *
  * Of a class:
  *
- * KERNEL, NATIVE, CONCRETE
- *		where Apple's system implements the class. There is no kernel half here, so they
- *change nothing. LOCAL	instances never leave the process. So it is with every class but the
- *SERIALIZABLE ones. SERIALIZABLE	instances travel by value, in their binary form. Only
- *DriverKit's own collections have one. PROTOCOL	(ours) messages only: iig writes ids,
- *structures, encode and decode, but no class table and no stubs.
- * EXTENDS(Class)
- *		`class EXTENDS(Class) Name` adds methods to a class that another file declares. Each
- *		takes an object of Class and has an id of its own; in C it is called as
- *Name_method(). It overrides nothing, runs on the default queue, and is not known to the headers of
- *		derived classes. libdext refuses an extension whose name or ids are taken.
+ * - KERNEL, NATIVE, CONCRETE: where Apple's system implements it. There is no kernel half here, so
+ *   they change nothing.
+ * - LOCAL: instances never leave the process. So it is with all but SERIALIZABLE classes.
+ * - SERIALIZABLE: instances travel by value, in their binary form. Only DriverKit's own
+ *   collections have one.
+ * - PROTOCOL (ours): messages only. iig writes ids, structures, encode and decode, but no class
+ *   table and no stubs.
+ * - EXTENDS(Class): `class EXTENDS(Class) Name` adds methods to a class that another file
+ *   declares. Each takes an object of Class and has an id of its own; it is called as
+ *   Name_method(). It overrides nothing, runs on the default queue, and is not known to the
+ *   headers of derived classes. libdext refuses an extension whose name or ids are taken.
  *
  * Of a method:
  *
- * static	runs in the process that calls it, at once, on the caller's queue: there is no
- *object that could be elsewhere. It goes through the class table: Class_Method() is the call,
- *		Class_Method_Impl() what its author writes. With LOCALONLY it is an ordinary
- *function. KERNEL, NATIVE change nothing, as for a class.
- * LOCAL	implemented in the process of the driver, where the object lives. So is every method
- *		here: it may be written, and changes nothing.
- * LOCALONLY	never leaves the process, and so may take and return any C type. It runs at once,
- *		on its caller's queue. It has no message on the wire.
- * REMOTE	may be called from another process. So may every virtual method that is not
- *LOCALONLY: it may be written, and changes nothing; with LOCAL, LOCALONLY or static it is an error.
- * LOCALHOST	runs in the process that owns the object, as every method does; with LOCALONLY,
- *which can run nowhere else, or with REMOTE it is an error. TYPE(Class::Method), TYPE(Method) this
- *method has the signature of that prototype, and is an implementation of it: iig writes
- *Class_CreateAction<Method>(). On an OSAction * parameter it says which callback is expected. REPLY
- *of a prototype: the callback answers another call. Here it is a message of its own like every
- *callback: nothing else changes. INVOKEREPLY	of the method that such a callback answers. There is
- *no reply to be used again, so it changes nothing. QUEUENAME(name) runs on the queue that
- *SetDispatchQueue() set under this name; on the default queue until then.
+ * - static: runs in the process that calls it, at once, on the caller's queue: there is no object
+ *   that could be elsewhere. It goes through the class table: Class_Method() is the call,
+ *   Class_Method_Impl() what its author writes. With LOCALONLY it is an ordinary function.
+ * - KERNEL, NATIVE: change nothing, as for a class.
+ * - LOCAL: implemented in the driver's process, where the object lives. So is every method here:
+ *   it may be written, and changes nothing.
+ * - LOCALONLY: never leaves the process, and so may take and return any C type. It runs at once,
+ *   on its caller's queue. It has no message on the wire.
+ * - REMOTE: may be called from another process. So may every virtual method that is not LOCALONLY:
+ *   it may be written, and changes nothing; with LOCAL, LOCALONLY or static it is an error.
+ * - LOCALHOST: runs in the process that owns the object, as every method does; with LOCALONLY,
+ *   which can run nowhere else, or with REMOTE it is an error.
+ * - TYPE(Class::Method), TYPE(Method): has the signature of that prototype and is an
+ *   implementation of it: iig writes Class_CreateAction<Method>(). On an OSAction * parameter it
+ *   says which callback is expected.
+ * - REPLY, of a prototype: the callback answers another call. Here it is a message of its own like
+ *   every callback: nothing else changes.
+ * - INVOKEREPLY, of the method that such a callback answers: there is no reply to be used again,
+ *   so it changes nothing.
+ * - QUEUENAME(name): runs on the queue that SetDispatchQueue() set under this name; on the default
+ *   queue until then.
+ *
+ * Of a class or a method:
+ *
+ * - __attribute__((availability(driverkit, introduced=25, deprecated=27, obsoleted=30,
+ *   message="use other()"))): the versions of the API that have it. The header says so, and a
+ *   driver that is compiled with -DDEXT_API=24 may not call it; with 27 it is told what to use
+ *   instead. Without DEXT_API all is there.
  *
  * Of a parameter:
  *
- * TARGET	of the first parameter, an OSAction *: the method is the prototype of a callback. It
- *is called on the action, which runs the method of its target. PORTMAKESEND, PORTCOPYSEND are
- *refused: there are no Mach ports. A descriptor (dext_fd_t) or an object takes their place.
+ * - TARGET, of the first one, an OSAction *: the method is the prototype of a callback. It is
+ *   called on the action, which runs the method of its target.
+ * - PORTMAKESEND, PORTCOPYSEND: refused. There are no Mach ports: a descriptor (dext_fd_t) or an
+ *   object takes their place.
  *
  * A method that is not LOCALONLY takes
  *
- *	integers of a fixed size, bool, enumerations	by value, or T *x for one that comes back
- *	structures of these and of arrays of these	by value, const S *x, or S *x that comes
- *back const T x[N], uint32_t xCount			at most N elements T x[N], uint32_t *xCount
- *come back: room before, number after
- *	const Name x, typedef char Name[N]		a string and its terminator
- *	Class *x, Class **x				an object, one that comes back (returned)
- *	Class * const x[N], uint32_t xCount		at most N objects
- *	dext_fd_t, dext_fd_t *x, const dext_fd_t x[N]	open descriptors
+ * - integers of a fixed size, bool and enumerations by value; T *x for one that comes back;
+ * - structures of these and of arrays of these: by value, const S *x, or S *x that comes back;
+ * - const T x[N], uint32_t xCount: at most N integers or structures;
+ * - T x[N], uint32_t *xCount: the same coming back; the count is the room before, the number after;
+ * - const Name x, with typedef char Name[N]: a string and its terminator;
+ * - Class *x, and Class **x for an object that comes back (returned);
+ * - Class * const x[N], uint32_t xCount: at most N objects;
+ * - dext_fd_t, dext_fd_t *x, const dext_fd_t x[N] with its count: open descriptors.
  *
  * Where something comes back the caller may pass NULL, and the value is dropped; but not for a
  * count. What does not fit is kIOReturnOverrun, on the side that sends and on the one that
- *receives: nothing is cut.
+ * receives: nothing is cut. A void method is oneway. C passes every argument, defaults too.
  */
 
 #define IIG_ANNOTATE(text) __attribute__((annotate(text)))

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # golden.sh check|update SOURCE IIG ARGS…: each golden/X.iig gives golden/X.h and golden/X.c; the
 # widget, which is implemented in C, golden/widget.hpp, and the driver, as if it were in C++,
-# golden/driver.hpp and golden/driver.iig.cpp.
+# golden/driver.hpp and golden/driver.iig.cpp; the widget and the versions also the snapshot and the JSON of
+# their models.
 set -eu
 mode=$1 source=$2
 shift 2
@@ -25,6 +26,18 @@ for file in "$source"/golden/*.iig; do
 		;;
 	esac
 	"$@" --def "$file" --header "$out/$name.h" --impl "$out/$name.c"
+	case $name in
+	widget | version)
+		outputs="$outputs $name.frozen $name.json"
+		(
+			iig=$(realpath "$1")
+			shift
+			cd "$source/golden"
+			"$iig" freeze "$name.iig" -o "$out/$name.frozen" "$@"
+			"$iig" doc "$name.iig" -o "$out/$name.json" "$@"
+		)
+		;;
+	esac
 	for output in $outputs; do
 		if [ "$mode" = update ]; then
 			cmp -s "$out/$output" "$source/golden/$output" || cp "$out/$output" "$source/golden/$output"

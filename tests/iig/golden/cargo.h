@@ -56,11 +56,13 @@ static inline void Cargo_release(Cargo *self)
 	OSObjectRelease(self);
 }
 
+/*! OSObject::init(): see OSObject_init(). */
 static inline bool Cargo_init(Cargo *self)
 {
 	return OSObject_init(Cargo_as_OSObject(self));
 }
 
+/*! OSObject::free(): see OSObject_free(). */
 static inline void Cargo_free(Cargo *self)
 {
 	OSObject_free(Cargo_as_OSObject(self));
@@ -190,17 +192,20 @@ extern const struct OSMethodShape Cargo_onArrived_Shape;
 /*! An action that runs onArrived() of `self`. Returned. */
 kern_return_t Cargo_CreateActiononArrived(Cargo *self, size_t referenceSize, OSAction **action);
 
+/*! OSObject::isEqualTo(): see OSObject_isEqualTo(). */
 static inline bool Cargo_isEqualTo(Cargo *self, const OSObject *other)
 {
 	return OSObject_isEqualTo(Cargo_as_OSObject(self), other);
 }
 
+/*! OSObject::SetDispatchQueue(): see OSObject_SetDispatchQueue(). */
 static inline kern_return_t Cargo_SetDispatchQueue(Cargo *self, const char *name,
 						   IODispatchQueue *queue)
 {
 	return OSObject_SetDispatchQueue(Cargo_as_OSObject(self), name, queue);
 }
 
+/*! OSObject::CopyDispatchQueue(): see OSObject_CopyDispatchQueue(). */
 static inline kern_return_t Cargo_CopyDispatchQueue(Cargo *self, const char *name,
 						    IODispatchQueue **queue)
 {

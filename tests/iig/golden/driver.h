@@ -34,11 +34,13 @@ static inline void DriverTransfer_release(DriverTransfer *self)
 	OSObjectRelease(self);
 }
 
+/*! OSObject::init(): see OSObject_init(). */
 static inline bool DriverTransfer_init(DriverTransfer *self)
 {
 	return OSObject_init(DriverTransfer_as_OSObject(self));
 }
 
+/*! OSObject::free(): see OSObject_free(). */
 static inline void DriverTransfer_free(DriverTransfer *self)
 {
 	OSObject_free(DriverTransfer_as_OSObject(self));
@@ -68,17 +70,20 @@ extern const struct OSMethodShape DriverTransfer_completeCallback_Shape;
 kern_return_t DriverTransfer_CreateActioncompleteCallback(DriverTransfer *self,
 							  size_t referenceSize, OSAction **action);
 
+/*! OSObject::isEqualTo(): see OSObject_isEqualTo(). */
 static inline bool DriverTransfer_isEqualTo(DriverTransfer *self, const OSObject *other)
 {
 	return OSObject_isEqualTo(DriverTransfer_as_OSObject(self), other);
 }
 
+/*! OSObject::SetDispatchQueue(): see OSObject_SetDispatchQueue(). */
 static inline kern_return_t DriverTransfer_SetDispatchQueue(DriverTransfer *self, const char *name,
 							    IODispatchQueue *queue)
 {
 	return OSObject_SetDispatchQueue(DriverTransfer_as_OSObject(self), name, queue);
 }
 
+/*! OSObject::CopyDispatchQueue(): see OSObject_CopyDispatchQueue(). */
 static inline kern_return_t DriverTransfer_CopyDispatchQueue(DriverTransfer *self, const char *name,
 							     IODispatchQueue **queue)
 {
@@ -113,85 +118,101 @@ static inline void Driver_release(Driver *self)
 	OSObjectRelease(self);
 }
 
+/*! OSObject::init(): see OSObject_init(). */
 static inline bool Driver_init(Driver *self)
 {
 	return OSObject_init(Driver_as_OSObject(self));
 }
 
+/*! OSObject::free(): see OSObject_free(). */
 static inline void Driver_free(Driver *self)
 {
 	OSObject_free(Driver_as_OSObject(self));
 }
 
+/*! IOService::Start(): see IOService_Start(). */
 static inline kern_return_t Driver_Start(Driver *self, IOService *provider)
 {
 	return IOService_Start(Driver_as_IOService(self), provider);
 }
 
+/*! IOService::Stop(): see IOService_Stop(). */
 static inline kern_return_t Driver_Stop(Driver *self, IOService *provider)
 {
 	return IOService_Stop(Driver_as_IOService(self), provider);
 }
 
+/*! IOService::NewUserClient(): see IOService_NewUserClient(). */
 static inline kern_return_t Driver_NewUserClient(Driver *self, uint32_t type,
 						 IOUserClient **userClient)
 {
 	return IOService_NewUserClient(Driver_as_IOService(self), type, userClient);
 }
 
+/*! OSObject::isEqualTo(): see OSObject_isEqualTo(). */
 static inline bool Driver_isEqualTo(Driver *self, const OSObject *other)
 {
 	return OSObject_isEqualTo(Driver_as_OSObject(self), other);
 }
 
+/*! OSObject::SetDispatchQueue(): see OSObject_SetDispatchQueue(). */
 static inline kern_return_t Driver_SetDispatchQueue(Driver *self, const char *name,
 						    IODispatchQueue *queue)
 {
 	return OSObject_SetDispatchQueue(Driver_as_OSObject(self), name, queue);
 }
 
+/*! OSObject::CopyDispatchQueue(): see OSObject_CopyDispatchQueue(). */
 static inline kern_return_t Driver_CopyDispatchQueue(Driver *self, const char *name,
 						     IODispatchQueue **queue)
 {
 	return OSObject_CopyDispatchQueue(Driver_as_OSObject(self), name, queue);
 }
 
+/*! IOService::RegisterService(): see IOService_RegisterService(). */
 static inline kern_return_t Driver_RegisterService(Driver *self)
 {
 	return IOService_RegisterService(Driver_as_IOService(self));
 }
 
+/*! IOService::Create(): see IOService_Create(). */
 static inline kern_return_t Driver_Create(Driver *self, IOService *provider,
 					  const char *propertiesKey, IOService **result)
 {
 	return IOService_Create(Driver_as_IOService(self), provider, propertiesKey, result);
 }
 
+/*! IOService::Terminate(): see IOService_Terminate(). */
 static inline kern_return_t Driver_Terminate(Driver *self, uint64_t options)
 {
 	return IOService_Terminate(Driver_as_IOService(self), options);
 }
 
+/*! IOService::CopyProperties(): see IOService_CopyProperties(). */
 static inline kern_return_t Driver_CopyProperties(Driver *self, OSDictionary **properties)
 {
 	return IOService_CopyProperties(Driver_as_IOService(self), properties);
 }
 
+/*! IOService::SetProperties(): see IOService_SetProperties(). */
 static inline kern_return_t Driver_SetProperties(Driver *self, OSDictionary *properties)
 {
 	return IOService_SetProperties(Driver_as_IOService(self), properties);
 }
 
+/*! IOService::GetRegistryEntryID(): see IOService_GetRegistryEntryID(). */
 static inline kern_return_t Driver_GetRegistryEntryID(Driver *self, uint64_t *registryEntryID)
 {
 	return IOService_GetRegistryEntryID(Driver_as_IOService(self), registryEntryID);
 }
 
+/*! IOService::SetName(): see IOService_SetName(). */
 static inline kern_return_t Driver_SetName(Driver *self, const char *name)
 {
 	return IOService_SetName(Driver_as_IOService(self), name);
 }
 
+/*! IOService::GetProvider(): see IOService_GetProvider(). */
 static inline IOService *Driver_GetProvider(Driver *self)
 {
 	return IOService_GetProvider(Driver_as_IOService(self));
@@ -229,21 +250,25 @@ static inline void DriverClient_release(DriverClient *self)
 	OSObjectRelease(self);
 }
 
+/*! OSObject::init(): see OSObject_init(). */
 static inline bool DriverClient_init(DriverClient *self)
 {
 	return OSObject_init(DriverClient_as_OSObject(self));
 }
 
+/*! OSObject::free(): see OSObject_free(). */
 static inline void DriverClient_free(DriverClient *self)
 {
 	OSObject_free(DriverClient_as_OSObject(self));
 }
 
+/*! IOService::Start(): see IOService_Start(). */
 static inline kern_return_t DriverClient_Start(DriverClient *self, IOService *provider)
 {
 	return IOService_Start(DriverClient_as_IOService(self), provider);
 }
 
+/*! IOUserClient::ExternalMethod(): see IOUserClient_ExternalMethod(). */
 static inline kern_return_t DriverClient_ExternalMethod(DriverClient *self, uint64_t selector,
 							IOUserClientMethodArguments *arguments,
 							const IOUserClientMethodDispatch *dispatch,
@@ -253,6 +278,7 @@ static inline kern_return_t DriverClient_ExternalMethod(DriverClient *self, uint
 					   dispatch, target, reference);
 }
 
+/*! IOUserClient::CopyClientMemoryForType(): see IOUserClient_CopyClientMemoryForType(). */
 static inline kern_return_t DriverClient_CopyClientMemoryForType(DriverClient *self, uint64_t type,
 								 uint64_t *options,
 								 IOMemoryDescriptor **memory)
@@ -261,77 +287,91 @@ static inline kern_return_t DriverClient_CopyClientMemoryForType(DriverClient *s
 						    options, memory);
 }
 
+/*! OSObject::isEqualTo(): see OSObject_isEqualTo(). */
 static inline bool DriverClient_isEqualTo(DriverClient *self, const OSObject *other)
 {
 	return OSObject_isEqualTo(DriverClient_as_OSObject(self), other);
 }
 
+/*! OSObject::SetDispatchQueue(): see OSObject_SetDispatchQueue(). */
 static inline kern_return_t DriverClient_SetDispatchQueue(DriverClient *self, const char *name,
 							  IODispatchQueue *queue)
 {
 	return OSObject_SetDispatchQueue(DriverClient_as_OSObject(self), name, queue);
 }
 
+/*! OSObject::CopyDispatchQueue(): see OSObject_CopyDispatchQueue(). */
 static inline kern_return_t DriverClient_CopyDispatchQueue(DriverClient *self, const char *name,
 							   IODispatchQueue **queue)
 {
 	return OSObject_CopyDispatchQueue(DriverClient_as_OSObject(self), name, queue);
 }
 
+/*! IOService::Stop(): see IOService_Stop(). */
 static inline kern_return_t DriverClient_Stop(DriverClient *self, IOService *provider)
 {
 	return IOService_Stop(DriverClient_as_IOService(self), provider);
 }
 
+/*! IOService::RegisterService(): see IOService_RegisterService(). */
 static inline kern_return_t DriverClient_RegisterService(DriverClient *self)
 {
 	return IOService_RegisterService(DriverClient_as_IOService(self));
 }
 
+/*! IOService::NewUserClient(): see IOService_NewUserClient(). */
 static inline kern_return_t DriverClient_NewUserClient(DriverClient *self, uint32_t type,
 						       IOUserClient **userClient)
 {
 	return IOService_NewUserClient(DriverClient_as_IOService(self), type, userClient);
 }
 
+/*! IOService::Create(): see IOService_Create(). */
 static inline kern_return_t DriverClient_Create(DriverClient *self, IOService *provider,
 						const char *propertiesKey, IOService **result)
 {
 	return IOService_Create(DriverClient_as_IOService(self), provider, propertiesKey, result);
 }
 
+/*! IOService::Terminate(): see IOService_Terminate(). */
 static inline kern_return_t DriverClient_Terminate(DriverClient *self, uint64_t options)
 {
 	return IOService_Terminate(DriverClient_as_IOService(self), options);
 }
 
+/*! IOService::CopyProperties(): see IOService_CopyProperties(). */
 static inline kern_return_t DriverClient_CopyProperties(DriverClient *self,
 							OSDictionary **properties)
 {
 	return IOService_CopyProperties(DriverClient_as_IOService(self), properties);
 }
 
+/*! IOService::SetProperties(): see IOService_SetProperties(). */
 static inline kern_return_t DriverClient_SetProperties(DriverClient *self, OSDictionary *properties)
 {
 	return IOService_SetProperties(DriverClient_as_IOService(self), properties);
 }
 
+/*! IOService::GetRegistryEntryID(): see IOService_GetRegistryEntryID(). */
 static inline kern_return_t DriverClient_GetRegistryEntryID(DriverClient *self,
 							    uint64_t *registryEntryID)
 {
 	return IOService_GetRegistryEntryID(DriverClient_as_IOService(self), registryEntryID);
 }
 
+/*! IOService::SetName(): see IOService_SetName(). */
 static inline kern_return_t DriverClient_SetName(DriverClient *self, const char *name)
 {
 	return IOService_SetName(DriverClient_as_IOService(self), name);
 }
 
+/*! IOService::GetProvider(): see IOService_GetProvider(). */
 static inline IOService *DriverClient_GetProvider(DriverClient *self)
 {
 	return IOService_GetProvider(DriverClient_as_IOService(self));
 }
 
+/*! IOUserClient::AsyncCompletion(): see IOUserClient_AsyncCompletion(). */
 static inline void DriverClient_AsyncCompletion(DriverClient *self, OSAction *action,
 						IOReturn status, const uint64_t *asyncData,
 						uint32_t asyncDataCount)
@@ -340,6 +380,7 @@ static inline void DriverClient_AsyncCompletion(DriverClient *self, OSAction *ac
 				     asyncDataCount);
 }
 
+/*! IOUserClient::CreateMemoryDescriptorFromClient(): see IOUserClient_CreateMemoryDescriptorFromClient(). */
 static inline kern_return_t
 DriverClient_CreateMemoryDescriptorFromClient(DriverClient *self, uint64_t options,
 					      uint32_t segmentsCount,

@@ -60,16 +60,19 @@ static inline void Widget_release(Widget *self)
 	OSObjectRelease(self);
 }
 
+/*! OSObject::init(): see OSObject_init(). */
 static inline bool Widget_init(Widget *self)
 {
 	return OSObject_init(Widget_as_OSObject(self));
 }
 
+/*! OSObject::free(): see OSObject_free(). */
 static inline void Widget_free(Widget *self)
 {
 	OSObject_free(Widget_as_OSObject(self));
 }
 
+/*! OSObject::isEqualTo(): see OSObject_isEqualTo(). */
 static inline bool Widget_isEqualTo(Widget *self, const OSObject *other)
 {
 	return OSObject_isEqualTo(Widget_as_OSObject(self), other);
@@ -248,12 +251,14 @@ extern const struct OSMethodShape Widget_onResized_Shape;
 /*! An action that runs onResized() of `self`. Returned. */
 kern_return_t Widget_CreateActiononResized(Widget *self, size_t referenceSize, OSAction **action);
 
+/*! OSObject::SetDispatchQueue(): see OSObject_SetDispatchQueue(). */
 static inline kern_return_t Widget_SetDispatchQueue(Widget *self, const char *name,
 						    IODispatchQueue *queue)
 {
 	return OSObject_SetDispatchQueue(Widget_as_OSObject(self), name, queue);
 }
 
+/*! OSObject::CopyDispatchQueue(): see OSObject_CopyDispatchQueue(). */
 static inline kern_return_t Widget_CopyDispatchQueue(Widget *self, const char *name,
 						     IODispatchQueue **queue)
 {
@@ -287,85 +292,101 @@ static inline void Gadget_release(Gadget *self)
 	OSObjectRelease(self);
 }
 
+/*! Widget::fill(): see Widget_fill(). */
 static inline kern_return_t Gadget_fill(Gadget *self, const int16_t *values, uint32_t valuesCount,
 					const bool *flags, uint32_t flagsCount)
 {
 	return Widget_fill(Gadget_as_Widget(self), values, valuesCount, flags, flagsCount);
 }
 
+/*! Widget::rename(): see Widget_rename(). */
 static inline kern_return_t Gadget_rename(Gadget *self, const char *name, const char *title)
 {
 	return Widget_rename(Gadget_as_Widget(self), name, title);
 }
 
+/*! Widget::copyChild(): see Widget_copyChild(). */
 static inline OSObject *Gadget_copyChild(const Gadget *self, size_t index)
 {
 	return Widget_copyChild((const Widget *)self, index);
 }
 
+/*! Widget::poke(): see Widget_poke(). */
 static inline void Gadget_poke(Gadget *self, uint32_t times, OSObject *by)
 {
 	Widget_poke(Gadget_as_Widget(self), times, by);
 }
 
+/*! OSObject::init(): see OSObject_init(). */
 static inline bool Gadget_init(Gadget *self)
 {
 	return OSObject_init(Gadget_as_OSObject(self));
 }
 
+/*! OSObject::free(): see OSObject_free(). */
 static inline void Gadget_free(Gadget *self)
 {
 	OSObject_free(Gadget_as_OSObject(self));
 }
 
+/*! OSObject::isEqualTo(): see OSObject_isEqualTo(). */
 static inline bool Gadget_isEqualTo(Gadget *self, const OSObject *other)
 {
 	return OSObject_isEqualTo(Gadget_as_OSObject(self), other);
 }
 
+/*! OSObject::SetDispatchQueue(): see OSObject_SetDispatchQueue(). */
 static inline kern_return_t Gadget_SetDispatchQueue(Gadget *self, const char *name,
 						    IODispatchQueue *queue)
 {
 	return OSObject_SetDispatchQueue(Gadget_as_OSObject(self), name, queue);
 }
 
+/*! OSObject::CopyDispatchQueue(): see OSObject_CopyDispatchQueue(). */
 static inline kern_return_t Gadget_CopyDispatchQueue(Gadget *self, const char *name,
 						     IODispatchQueue **queue)
 {
 	return OSObject_CopyDispatchQueue(Gadget_as_OSObject(self), name, queue);
 }
 
+/*! Widget::area(): see Widget_area(). */
 static inline uint64_t Gadget_area(const Gadget *self)
 {
 	return Widget_area((const Widget *)self);
 }
 
+/*! Widget::visit(): see Widget_visit(). */
 static inline void Gadget_visit(Gadget *self, WidgetVisitor visitor, void *context)
 {
 	Widget_visit(Gadget_as_Widget(self), visitor, context);
 }
 
+/*! Widget::paint(): see Widget_paint(). */
 static inline bool Gadget_paint(Gadget *self, double opacity, enum WidgetColour colour,
 				const uint8_t *palette, struct WidgetPart *part, WidgetRange range)
 {
 	return Widget_paint(Gadget_as_Widget(self), opacity, colour, palette, part, range);
 }
 
+/*! Widget::getPart(): see Widget_getPart(). */
 static inline const struct WidgetPart *Gadget_getPart(Gadget *self)
 {
 	return Widget_getPart(Gadget_as_Widget(self));
 }
 
+/*! Widget::weight(): see Widget_weight(). */
 static inline int16_t Gadget_weight(Gadget *self)
 {
 	return Widget_weight(Gadget_as_Widget(self));
 }
 
+/*! Widget::range(): see Widget_range(). */
 static inline WidgetRange Gadget_range(Gadget *self)
 {
 	return Widget_range(Gadget_as_Widget(self));
 }
 
+/*! Widget::measure(): see Widget_measure(). */
 static inline kern_return_t Gadget_measure(Gadget *self, bool precise, int8_t offset,
 					   uint16_t scale, int64_t bias, enum WidgetColour colour,
 					   uint64_t *width, int32_t *height, bool *visible)
@@ -374,29 +395,34 @@ static inline kern_return_t Gadget_measure(Gadget *self, bool precise, int8_t of
 			      height, visible);
 }
 
+/*! Widget::attach(): see Widget_attach(). */
 static inline kern_return_t Gadget_attach(Gadget *self, OSString *label, IOService *service,
 					  OSDictionary **properties)
 {
 	return Widget_attach(Gadget_as_Widget(self), label, service, properties);
 }
 
+/*! Widget::share(): see Widget_share(). */
 static inline kern_return_t Gadget_share(Gadget *self, dext_fd_t memory, const dext_fd_t *extras,
 					 uint32_t extrasCount, dext_fd_t *copy)
 {
 	return Widget_share(Gadget_as_Widget(self), memory, extras, extrasCount, copy);
 }
 
+/*! Widget::reset(): see Widget_reset(). */
 static inline kern_return_t Gadget_reset(Gadget *self)
 {
 	return Widget_reset(Gadget_as_Widget(self));
 }
 
+/*! Widget::Resized(): see Widget_Resized(). */
 static inline void Gadget_Resized(Gadget *self, OSAction *action, IOReturn status,
 				  const uint32_t *sizes, uint32_t sizesCount)
 {
 	Widget_Resized(Gadget_as_Widget(self), action, status, sizes, sizesCount);
 }
 
+/*! Widget::resize(): see Widget_resize(). */
 static inline kern_return_t Gadget_resize(Gadget *self, uint32_t size, OSAction *completion)
 {
 	return Widget_resize(Gadget_as_Widget(self), size, completion);
