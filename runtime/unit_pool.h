@@ -30,7 +30,9 @@ static inline void open_pool(void)
 		ck_assert_int_eq(loop_open(&loops[i]), 0);
 }
 
-static inline int pool_tests_run(const char *name, const TTest *const *tests, size_t n_tests)
+/* Each test `n_times`, with _i from 0 on. */
+static inline int pool_tests_run_each(const char *name, const TTest *const *tests, size_t n_tests,
+				      int n_times)
 {
 	Suite *suite = suite_create(name);
 	TCase *cases = tcase_create(name);
@@ -39,13 +41,18 @@ static inline int pool_tests_run(const char *name, const TTest *const *tests, si
 	tcase_add_checked_fixture(cases, open_pool, NULL);
 	tcase_add_checked_fixture(cases, unit_note_fds, unit_compare_fds);
 	for (size_t i = 0; i < n_tests; i++)
-		tcase_add_test(cases, tests[i]);
+		tcase_add_loop_test(cases, tests[i], 0, n_times);
 	suite_add_tcase(suite, cases);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	int failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static inline int pool_tests_run(const char *name, const TTest *const *tests, size_t n_tests)
+{
+	return pool_tests_run_each(name, tests, n_tests, 1);
 }
 
 static inline IODispatchQueue *new_queue(const char *name)
