@@ -4,7 +4,7 @@
 /*
  * Shorthand over DriverKit/OSCollections.h: the usual values of a dictionary, and walks with a
  * block, where the compiler has blocks (clang -fblocks). Ownership, threads and reasons are those
- * of the functions it stands for.
+ * of the functions it stands for. C and C++ alike, so casts stand where C has an upcast.
  */
 
 #include <DriverKit/OSCollections.h>
@@ -15,8 +15,7 @@ static inline bool OSDictionarySetUInt64Value(OSDictionary *dictionary, const ch
 					      uint64_t value)
 {
 	OSNumber *number = OSNumber_withNumber(value, 64);
-	bool ok = number != NULL &&
-		  OSDictionary_setObject(dictionary, key, OSNumber_as_OSObject(number));
+	bool ok = number != NULL && OSDictionary_setObject(dictionary, key, (OSObject *)number);
 
 	OSObjectRelease(number);
 	return ok;
@@ -26,8 +25,7 @@ static inline bool OSDictionarySetStringValue(OSDictionary *dictionary, const ch
 					      const char *value)
 {
 	OSString *string = OSString_withCString(value);
-	bool ok = string != NULL &&
-		  OSDictionary_setObject(dictionary, key, OSString_as_OSObject(string));
+	bool ok = string != NULL && OSDictionary_setObject(dictionary, key, (OSObject *)string);
 
 	OSObjectRelease(string);
 	return ok;
@@ -35,8 +33,7 @@ static inline bool OSDictionarySetStringValue(OSDictionary *dictionary, const ch
 
 static inline bool OSDictionarySetBoolValue(OSDictionary *dictionary, const char *key, bool value)
 {
-	return OSDictionary_setObject(dictionary, key,
-				      OSBoolean_as_OSObject(OSBoolean_withBoolean(value)));
+	return OSDictionary_setObject(dictionary, key, (OSObject *)OSBoolean_withBoolean(value));
 }
 
 /* What is under `key`; 0, NULL or false, too, where nothing of that class is. The string is
