@@ -183,8 +183,7 @@ static void emit_create_action(struct cxx *c, const struct model_class *cls,
 static bool takes_block(const struct model_method *method)
 {
 	size_t size = strlen(method->name);
-	if (size < 3 || strcmp(method->name + size - 2, "_f") != 0 || !method->returns_status ||
-	    method->n_params < 2)
+	if (size < 3 || strcmp(method->name + size - 2, "_f") != 0 || method->n_params < 2)
 		return false;
 	const struct type *context = method->params[method->n_params - 2].type;
 	const struct type *function = method->params[method->n_params - 1].type;
@@ -212,17 +211,17 @@ static void emit_block_form(struct cxx *c, const struct model_method *method)
 
 	EMIT(c->out, "#ifdef __BLOCKS__\n\t/*! $name$, with a block. */\n",
 	     { "name", method->name });
+	const char *lead = result_lead(arena, "\t", method->result);
 	text_add_list(c->out, &(struct text_list){
-				      .head = arena_format(arena, "\tkern_return_t %s(", name),
+				      .head = arena_format(arena, "%s%s(", lead, name),
 				      .items = params,
 				      .n_items = n_params,
 				      .tail = ")\n\t{\n",
 			      });
-	EMIT(c->out,
-	     "\t\tconst $helper$ once(block);\n"
-	     "\t\tif (once.failed())\n"
-	     "\t\t\treturn kIOReturnNoMemory;\n",
-	     { "helper", helper });
+	EMIT(c->out, "\t\tconst $helper$ once(block);\n", { "helper", helper });
+	if (method->returns_status)
+		text_add(c->out, "\t\tif (once.failed())\n"
+				 "\t\t\treturn kIOReturnNoMemory;\n");
 	text_add_list(c->out, &(struct text_list){
 				      .head = arena_format(arena, "\t\treturn once.handed_over(%s(",
 							   method->name),

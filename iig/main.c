@@ -162,7 +162,7 @@ static void check_cxx(struct unit *unit, const struct options *options)
 				   "class %s: a PROTOCOL class is for C alone: leave --cxx-header "
 				   "away",
 				   cls->name);
-		if (options->cxx_impl != NULL && cls->super == NULL)
+		if (options->cxx_impl != NULL && strcmp(cls->name, ROOT_CLASS) == 0)
 			unit_error(unit, cls->where,
 				   "class %s: the root is implemented in C: leave --cxx-impl away",
 				   cls->name);

@@ -19,7 +19,7 @@
 /* The head of every instance: struct OSObject, as C names it. Private to the object model. */
 class OSMetaClassBase
 {
-      public:
+public:
 	void retain() const
 	{
 		OSObjectRetain(this);
@@ -33,7 +33,7 @@ class OSMetaClassBase
 	OSMetaClassBase(const OSMetaClassBase &) = delete;
 	OSMetaClassBase &operator=(const OSMetaClassBase &) = delete;
 
-      protected:
+protected:
 	OSMetaClassBase() = default;
 	~OSMetaClassBase() = default;
 
@@ -78,7 +78,7 @@ template <typename Function> class dext_block;
 
 template <typename Result, typename... Arguments> class dext_block<Result (*)(void *, Arguments...)>
 {
-      public:
+public:
 	typedef Result (^type)(Arguments...);
 	typedef Result (*function_type)(void *, Arguments...);
 
@@ -101,12 +101,12 @@ template <typename Result, typename... Arguments> class dext_block<Result (*)(vo
 		return block != nullptr ? run : nullptr;
 	}
 
-	kern_return_t handed_over(kern_return_t ret) const
+	template <typename T> T handed_over(T ret) const
 	{
 		return ret;
 	}
 
-      private:
+private:
 	static Result run(void *context, Arguments... arguments)
 	{
 		return reinterpret_cast<type>(context)(arguments...);
@@ -117,7 +117,7 @@ template <typename Result, typename... Arguments> class dext_block<Result (*)(vo
 
 template <typename... Arguments> class dext_block<void (*)(void *, Arguments...)>
 {
-      public:
+public:
 	typedef void (^type)(Arguments...);
 	typedef void (*function_type)(void *, Arguments...);
 
@@ -144,7 +144,9 @@ template <typename... Arguments> class dext_block<void (*)(void *, Arguments...)
 		return copy != nullptr ? run : nullptr;
 	}
 
-	/* What the method returned, to be returned. */
+	/* What the method returned, to be returned. Another type would not say whether the block
+	 * will run. */
+	template <typename T> T handed_over(T ret) const = delete;
 	kern_return_t handed_over(kern_return_t ret) const
 	{
 		if (ret != kIOReturnSuccess && copy != nullptr)
@@ -152,7 +154,7 @@ template <typename... Arguments> class dext_block<void (*)(void *, Arguments...)
 		return ret;
 	}
 
-      private:
+private:
 	static void run(void *context, Arguments... arguments)
 	{
 		reinterpret_cast<type>(context)(arguments...);

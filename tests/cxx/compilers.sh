@@ -44,6 +44,24 @@ for header in $headers $generated; do
 		{ echo "$header does not compile as C++, alone and twice"; status=1; }
 done
 
+# Every construct of the interface language, as a class in C and as one in C++.
+mkdir "$out/in-c" "$out/in-cxx"
+for file in tests/iig/golden/widget tests/iig/golden/cargo tests/iig/golden/driver; do
+	name=$(basename "$file")
+	"$build/iig/iig" --def "$file.iig" --header "$out/in-c/$name.h" --impl "$out/in-c/$name.c" \
+		--cxx-header "$out/in-c/$name.hpp" -I interfaces -I include
+	"$build/iig/iig" --def "$file.iig" --header "$out/in-cxx/$name.h" --impl "$out/in-cxx/$name.c" \
+		--cxx-header "$out/in-cxx/$name.hpp" --cxx-impl "$out/in-cxx/$name.iig.cpp" \
+		-I interfaces -I include
+	echo "#include \"$name.h\"" >"$out/in-c/alone.cpp"
+	# shellcheck disable=SC2086
+	"$cxx" $cxx_flags $blocks $folders -fsyntax-only "$out/in-c/alone.cpp" || status=1
+	# shellcheck disable=SC2086
+	"$cxx" $cxx_flags $blocks $folders -fsyntax-only "$out/in-cxx/$name.iig.cpp" || status=1
+	# shellcheck disable=SC2086
+	"$cc" $flags -std=c17 $folders -fsyntax-only "$out/in-cxx/$name.c" || status=1
+done
+
 # shellcheck disable=SC2086
 for file in tests/cxx/*/*.cpp "$build"/tests/cxx/*.cpp; do
 	compile "$cxx" $cxx_flags $blocks $folders "$file" || status=1

@@ -2,6 +2,7 @@
 /* Callers in C++: of objects that may be made in either language, through pointers of any class. */
 
 #include <DriverKit/IOLib.h>
+#include <DriverKit/OSCollections.h>
 
 #include "CrossTop.h"
 #include "cross.h"
@@ -161,6 +162,15 @@ uint64_t cxx_blocks(IODispatchQueue *queue, void (*end)(void *))
 		  return kIOReturnBusy;
 		});
 	if (ret != kIOReturnBusy)
+		return NONE;
+	OSArray *array = OSArray::withCapacity(1);
+	__block bool walked = array->setObject(queue);
+	array->iterateObjects(^bool(OSObject *object) {
+	  walked = walked && object == queue;
+	  return false;
+	});
+	OSSafeReleaseNULL(array);
+	if (!walked)
 		return NONE;
 	seen = here;
 	uint64_t digit = 4;
