@@ -46,6 +46,7 @@ struct channel {
 	const struct channel_method *methods;
 	const struct channel_events *events;
 	void *context;
+	const struct channel_objects *objects; // NULL: one protocol, no objects
 
 	unsigned references;
 	bool closed;  // by its owner
@@ -64,13 +65,14 @@ struct channel {
 struct pending {
 	struct list link; // channel.pendings
 	const struct OSMethodShape *shape;
+	uint64_t object; // 0: the protocol itself
 	uint64_t transaction;
 	uint64_t deadline_ns; // 0: none
 	uint32_t timeout_ms;
 	bool expired;              // the caller was told; nothing below is valid
 	channel_reply_fn on_reply; // may be NULL
 	void *context;
-	void *sync_msg; // borrowed: where channel_call_sync wants the out fields; else NULL
+	void *out; // borrowed: where the caller wants the out fields; NULL: for the callback only
 };
 
 /* A call of the peer. */
@@ -210,7 +212,7 @@ static int transmit(struct channel *channel, const struct frame *frame)
 		return 0;
 	if (ret != -EAGAIN)
 		return ret;
-	if (channel->n_unsent == UNSENT_MAX) {
+	if (channel->n_unsent == UNSENT_MAX + (channel->objects != NULL ? SERVED_MAX : 0)) {
 		channel->broken = -ENOBUFS;
 		return -ENOBUFS;
 	}
@@ -246,6 +248,11 @@ static const char *error_text(int error)
 	return text != NULL ? text : "unknown error";
 }
 
+static const struct wire_references *references_of(const struct channel *channel)
+{
+	return channel->objects != NULL ? channel->objects->references : NULL;
+}
+
 /* Encode the fields that `put` knows and send them with the frame's head. */
 static int transmit_message(struct channel *channel, struct frame *frame,
 			    int (*put)(struct wire_writer *w, const void *msg), const void *msg)
@@ -254,6 +261,8 @@ static int transmit_message(struct channel *channel, struct frame *frame,
 	int ret;
 
 	wire_writer_init(&w);
+	w.references = references_of(channel);
+	w.context = channel->context;
 	ret = put != NULL ? put(&w, msg) : 0;
 	if (ret < 0 || w.error < 0)
 		return ret < 0 ? ret : w.error;
@@ -270,12 +279,14 @@ static int call_peer(struct channel *channel, const struct pending *template, co
 {
 	const struct OSMethodShape *shape = template->shape;
 	bool oneway = (shape->flags & kOSMethodOneway) != 0;
-	struct frame frame = { .method = shape->id };
+	struct frame frame = { .method = shape->id, .object = template->object };
 	struct pending *pending = NULL;
 	int ret;
 
 	if (!is_open(channel) || channel->broken < 0)
 		return -EPIPE;
+	if (channel->objects != NULL && channel->n_unsent >= UNSENT_MAX)
+		return -ENOBUFS; // what is left of the room is for replies
 	if (!oneway) {
 		pending = malloc(sizeof(*pending));
 		if (pending == NULL)
@@ -304,6 +315,32 @@ int channel_call(struct channel *channel, const struct OSMethodShape *shape, con
 	};
 
 	return call_peer(channel, &template, msg);
+}
+
+void channel_serve_objects(struct channel *channel, const struct channel_objects *objects)
+{
+	channel->objects = objects;
+}
+
+int channel_call_object(struct channel *channel, uint64_t object, const struct OSMethodShape *shape,
+			const void *msg, void *out, uint32_t timeout_ms, channel_reply_fn on_reply,
+			void *context)
+{
+	struct pending template = {
+		.shape = shape,
+		.object = object,
+		.timeout_ms = timeout_ms,
+		.on_reply = on_reply,
+		.context = context,
+		.out = out,
+	};
+
+	return call_peer(channel, &template, msg);
+}
+
+const struct OSMethodShape *channel_call_shape(const struct channel_call *call)
+{
+	return call->shape;
 }
 
 /* What channel_call_sync waits for; on its stack. */
@@ -368,7 +405,7 @@ kern_return_t channel_call_sync(struct channel *channel, const struct OSMethodSh
 		.timeout_ms = timeout_ms,
 		.on_reply = on_sync_reply,
 		.context = &waiting,
-		.sync_msg = msg,
+		.out = msg,
 	};
 	int ret;
 
@@ -453,12 +490,15 @@ void channel_expire(struct channel *channel, uint64_t now_ns)
 /* --- receiving --- */
 
 /* Decode exactly the frame's body and descriptors; the frame's descriptors are consumed. */
-static int decode(struct frame *frame, int (*get)(struct wire_reader *r, void *msg), void *msg)
+static int decode(const struct channel *channel, struct frame *frame,
+		  int (*get)(struct wire_reader *r, void *msg), void *msg)
 {
 	struct wire_reader r;
 	int ret;
 
 	wire_reader_init(&r, frame->body, frame->body_size);
+	r.references = references_of(channel);
+	r.context = channel->context;
 	wire_reader_give_fds(&r, frame->fds, frame->n_fds);
 	frame->n_fds = 0;
 	ret = get != NULL ? get(&r, msg) : 0;
@@ -486,9 +526,9 @@ static void message_dispose(int (*put)(struct wire_writer *w, const void *msg), 
 		wire_message_dispose(put, msg);
 }
 
-/* The out fields go to the waiting caller's message, or to a fresh one that lives for the callback.
- */
-static int deliver_success(struct pending *pending, struct frame *frame)
+/* The out fields go to the caller's message, or to a fresh one that lives for the callback. */
+static int deliver_success(const struct channel *channel, struct pending *pending,
+			   struct frame *frame)
 {
 	const struct OSMethodShape *shape = pending->shape;
 	CLEANUP(freep) void *msg = calloc(1, shape->msg_size);
@@ -496,16 +536,17 @@ static int deliver_success(struct pending *pending, struct frame *frame)
 
 	if (msg == NULL)
 		return -ENOMEM;
-	if (pending->sync_msg != NULL)
-		memcpy(msg, pending->sync_msg, shape->msg_size);
-	ret = decode(frame, shape->get_reply, msg);
+	if (pending->out != NULL)
+		memcpy(msg, pending->out, shape->msg_size);
+	ret = decode(channel, frame, shape->get_reply, msg);
 	if (ret < 0)
 		return ret;
 	list_remove(&pending->link);
-	if (pending->sync_msg != NULL)
-		memcpy(pending->sync_msg, msg, shape->msg_size);
-	pending_end(pending, frame->status, frame->reason, msg);
-	if (pending->sync_msg == NULL)
+	if (pending->out != NULL)
+		memcpy(pending->out, msg, shape->msg_size);
+	pending_end(pending, frame->status, frame->reason,
+		    pending->out != NULL ? pending->out : msg);
+	if (pending->out == NULL)
 		message_dispose(shape->put_reply, msg);
 	free(pending);
 	return 0;
@@ -518,7 +559,7 @@ static int receive_reply(struct channel *channel, struct frame *frame)
 	if (pending == NULL || pending->shape->id != frame->method)
 		return -EBADMSG;
 	if (!pending->expired && frame->status == kIOReturnSuccess)
-		return deliver_success(pending, frame);
+		return deliver_success(channel, pending, frame);
 	list_remove(&pending->link);
 	if (pending->expired)
 		channel->n_expired--;
@@ -551,15 +592,17 @@ static void send_refusal(struct channel *channel, const struct frame *request, k
 		channel->broken = -ENOBUFS;
 }
 
-static void serve(struct channel *channel, const struct channel_method *method,
+/* Who serves it: a row of the table, or the objects. */
+static void serve(struct channel *channel, const struct channel_method *method, uint64_t object,
 		  struct channel_call *call)
 {
-	bool oneway = call->transaction == 0;
-
-	if (!oneway) {
+	if (method == NULL || call->transaction != 0) {
 		call->channel = channel_ref(channel);
 		channel->n_served++;
-		method->handle(channel->context, call, call->msg);
+		if (method != NULL)
+			method->handle(channel->context, call, call->msg);
+		else
+			channel->objects->serve(channel->context, object, call, call->msg);
 		return;
 	}
 	method->handle(channel->context, NULL, call->msg);
@@ -567,35 +610,55 @@ static void serve(struct channel *channel, const struct channel_method *method,
 	free(call);
 }
 
-static int receive_request(struct channel *channel, struct frame *frame)
+/* Decode it and have it served. */
+static int accept_request(struct channel *channel, struct frame *frame,
+			  const struct channel_method *method, const struct OSMethodShape *shape)
 {
-	const struct channel_method *method = find_method(channel, frame->method);
 	CLEANUP(freep) struct channel_call *call = NULL;
-	bool oneway;
+	bool oneway = (shape->flags & kOSMethodOneway) != 0;
 	int ret;
 
-	if (method == NULL)
-		return -EBADMSG;
-	oneway = (method->shape->flags & kOSMethodOneway) != 0;
 	if (oneway != (frame->transaction == 0))
 		return -EBADMSG;
-	call = calloc(1, sizeof(*call) + method->shape->msg_size);
+	call = calloc(1, sizeof(*call) + shape->msg_size);
 	if (call == NULL)
 		return -ENOMEM;
-	call->shape = method->shape;
+	call->shape = shape;
 	call->transaction = frame->transaction;
-	ret = decode(frame, method->shape->get_request, call->msg);
+	ret = decode(channel, frame, shape->get_request, call->msg);
 	if (ret < 0)
 		return ret;
 	if (!oneway && channel->n_served == SERVED_MAX) {
-		message_dispose(method->shape->put_request, call->msg);
+		message_dispose(shape->put_request, call->msg);
 		send_refusal(channel, frame, kIOReturnNoResources,
 			     "256 calls of this connection are unanswered: wait for replies");
 		return 0;
 	}
-	serve(channel, method, call);
+	serve(channel, method, frame->object, call);
 	call = NULL;
 	return 0;
+}
+
+static int receive_for_object(struct channel *channel, struct frame *frame)
+{
+	const struct OSMethodShape *shape =
+		channel->objects->find(channel->context, frame->object, frame->method);
+
+	if (shape != NULL)
+		return accept_request(channel, frame, NULL, shape);
+	if (frame->transaction != 0)
+		send_refusal(channel, frame, kIOReturnUnsupported, reason_last());
+	return 0;
+}
+
+static int receive_request(struct channel *channel, struct frame *frame)
+{
+	const struct channel_method *method;
+
+	if (frame->object != 0)
+		return channel->objects != NULL ? receive_for_object(channel, frame) : -EBADMSG;
+	method = find_method(channel, frame->method);
+	return method != NULL ? accept_request(channel, frame, method, method->shape) : -EBADMSG;
 }
 
 /* Take one frame. 1: there may be more. 0: none now, or never again. */
@@ -619,13 +682,19 @@ static int receive_one(struct channel *channel)
 	return ret == 0;
 }
 
+/* Objects may take as long as they want: the peer then waits, rather than being refused. */
+static bool is_full(const struct channel *channel)
+{
+	return channel->objects != NULL && channel->n_served >= SERVED_MAX;
+}
+
 void channel_dispatch(struct channel *channel)
 {
 	channel_ref(channel);
 	if (is_open(channel) && channel->broken == 0)
 		send_unsent(channel);
 	for (unsigned i = 0; i < DISPATCH_MAX && is_open(channel) && channel->broken == 0; i++)
-		if (receive_one(channel) == 0)
+		if (is_full(channel) || receive_one(channel) == 0)
 			break;
 	if (channel->broken < 0)
 		hang_up(channel, channel->broken);
@@ -645,6 +714,8 @@ static void send_reply(struct channel_call *call, kern_return_t status, const ch
 	char text[CHANNEL_REASON_MAX];
 	int ret;
 
+	if (call->transaction == 0)
+		return; // oneway
 	if (status != kIOReturnSuccess) {
 		send_refusal(call->channel, &frame, status, reason != NULL ? reason : "");
 		return;
@@ -683,5 +754,5 @@ short channel_poll_events(const struct channel *channel)
 {
 	if (!is_open(channel))
 		return 0;
-	return channel->unsent != NULL ? POLLIN | POLLOUT : POLLIN;
+	return (short)((is_full(channel) ? 0 : POLLIN) | (channel->unsent != NULL ? POLLOUT : 0));
 }

@@ -3,7 +3,8 @@
 
 /*
  * A conversation over one SOCK_SEQPACKET socket: requests and replies of PROTOCOL methods, each
- * side serving its own table. dextd has one per dext and per application; they have one to it.
+ * side serving its own table. dextd has one per dext and per application; they have one to it. Two
+ * drivers have one in which each side serves its objects (channel_serve_objects).
  *
  * One frame is one packet: a header, a reason text, a body, and descriptors. A malformed frame, an
  * unknown method, or a reply that nobody asked for ends the conversation (on_hangup, -EBADMSG).
@@ -20,6 +21,7 @@
 
 struct channel;
 struct channel_call; // a request being served
+struct wire_references;
 
 #define CHANNEL_REASON_MAX 512U
 
@@ -61,6 +63,28 @@ void channel_dispatch(struct channel *channel);
  */
 int channel_call(struct channel *channel, const struct OSMethodShape *shape, const void *msg,
 		 uint32_t timeout_ms, channel_reply_fn on_reply, void *context);
+
+/*
+ * A conversation in which each side serves objects under numbers of its own (not 0), and passes
+ * references to them. While 256 calls of the peer are unanswered nothing is read; while the peer
+ * does not read, a call is refused with -ENOBUFS, and the conversation goes on. Set once, before
+ * anything is sent; `objects` outlives the channel.
+ */
+struct channel_objects {
+	const struct wire_references *references;
+	/* The method `method` of the object `object`; NULL with a reason: the peer may not call
+	 * that, and is told so. */
+	const struct OSMethodShape *(*find)(void *context, uint64_t object, uint64_t method);
+	/* As a channel_handler_fn, but a oneway call too is answered with channel_reply. */
+	void (*serve)(void *context, uint64_t object, struct channel_call *call, void *msg);
+};
+void channel_serve_objects(struct channel *channel, const struct channel_objects *objects);
+/* As channel_call, to an object of the peer; the out fields go to `out` (may be `msg`), which the
+ * caller then owns, before on_reply, whose msg is `out`. */
+int channel_call_object(struct channel *channel, uint64_t object, const struct OSMethodShape *shape,
+			const void *msg, void *out, uint32_t timeout_ms, channel_reply_fn on_reply,
+			void *context);
+const struct OSMethodShape *channel_call_shape(const struct channel_call *call);
 
 /* Call and wait; other requests that arrive meanwhile are served. On success the caller owns the
  * out objects and descriptors in `msg`. `reason` has room for CHANNEL_REASON_MAX, or is NULL; that

@@ -879,6 +879,7 @@ struct raw_frame {
 	uint32_t magic, size;
 	uint64_t method, transaction;
 	uint32_t flags, status, reason_size, n_fds;
+	uint64_t object;
 	uint64_t body[4];
 };
 
@@ -954,6 +955,7 @@ START_TEST(malformed_requests_end_the_conversation)
 	ASSERT_REFUSED(0, frame.flags = 2);
 	ASSERT_REFUSED(0, frame.flags = 0x80000000U);
 	ASSERT_REFUSED(0, frame.status = 1);
+	ASSERT_REFUSED(0, frame.object = 1); // this conversation has none
 	ASSERT_REFUSED(0, frame.reason_size = 8);
 	ASSERT_REFUSED(0, frame.reason_size = 0xfffffff8U);
 	ASSERT_REFUSED(0, frame.reason_size = 512);

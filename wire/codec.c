@@ -9,6 +9,9 @@
  * objects/binary.h. A structure, or an array of them, is one field: its integers follow each other
  * in their own sizes, so that no padding of the C structure is ever sent.
  *
+ * A conversation with references puts one word before each object, which says whether its value
+ * follows or a reference to it; one without has values only, and no such word.
+ *
  * A put function visits every object and descriptor of a message. wire_message_dispose uses that:
  * its writer keeps nothing and gives back what it is shown, so that a message needs no second
  * description of what it owns.
@@ -22,6 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <DriverKit/OSCollections.h>
 #include <base/cleanup.h>
 #include <objects/binary.h>
 
@@ -105,14 +109,24 @@ int wire_put_string(struct wire_writer *w, const char *text, size_t room)
 	return wire_put_bytes(w, text, length);
 }
 
+static bool is_value(const OSObject *object)
+{
+	return object == NULL || OSMetaClassIsSubclass(object->meta, OSTypeID(OSContainer));
+}
+
 int wire_put_object(struct wire_writer *w, const OSObject *object)
 {
-	struct binary_buffer buffer = borrow_buffer(w);
-
 	if (w->disposes)
 		OSObjectRelease(object);
 	if (w->error < 0 || w->disposes)
 		return w->error;
+	if (w->references != NULL && wire_put_u64(w, is_value(object) ? 0 : 1) < 0)
+		return w->error;
+	if (w->references != NULL && !is_value(object)) {
+		int ret = w->references->put(w->context, w, object);
+		return ret < 0 ? put_failed(w, ret) : 0;
+	}
+	struct binary_buffer buffer = borrow_buffer(w);
 	return return_buffer(w, &buffer, binary_put(&buffer, object));
 }
 
@@ -278,24 +292,38 @@ int wire_get_string(struct wire_reader *r, char *text, size_t room)
 	return 0;
 }
 
+static int get_value(struct wire_reader *r, OSObject **value)
+{
+	size_t used;
+	int ret = binary_get(r->data + r->offset, r->size - r->offset, &used, value);
+
+	if (ret == 0)
+		r->offset += used;
+	return ret;
+}
+
 int wire_get_object(struct wire_reader *r, const OSMetaClass *meta, OSObject **object)
 {
+	uint64_t is_reference = 0;
 	OSObject *value;
-	size_t used;
 	int ret;
 
+	if (r->references != NULL)
+		wire_get_u64(r, 1, &is_reference);
 	if (r->error < 0)
 		return r->error;
 	if (r->n_objects == WIRE_OBJECTS_MAX)
 		return get_failed(r, -EBADMSG);
-	ret = binary_get(r->data + r->offset, r->size - r->offset, &used, &value);
+	if (is_reference != 0)
+		ret = r->references->get(r->context, r, meta, &value);
+	else
+		ret = get_value(r, &value);
 	if (ret < 0)
 		return get_failed(r, ret);
 	if (value != NULL && OSMetaClassCast(meta, value) == NULL) {
 		OSObjectRelease(value);
 		return get_failed(r, -EBADMSG);
 	}
-	r->offset += used;
 	r->objects[r->n_objects++] = value;
 	*object = value;
 	return 0;

@@ -23,8 +23,24 @@
 #define WIRE_FDS_MAX     16U
 #define WIRE_OBJECTS_MAX 64U // of one message, not counting what they hold
 
+struct wire_reader;
+struct wire_writer;
+
+/*
+ * How objects cross that do not travel by value. Only a conversation between two drivers has it
+ * (families/remote); elsewhere such an object is -EOPNOTSUPP.
+ */
+struct wire_references {
+	int (*put)(void *context, struct wire_writer *w, const OSObject *object);
+	/* Of class `meta` or derived from it. Returned. */
+	int (*get)(void *context, struct wire_reader *r, const OSMetaClass *meta,
+		   OSObject **object);
+};
+
 struct wire_writer {
-	uint8_t *data; // owned
+	const struct wire_references *references; // borrowed; NULL: values only
+	void *context;                            // of the references
+	uint8_t *data;                            // owned
 	size_t size, capacity;
 	int fds[WIRE_FDS_MAX]; // borrowed
 	unsigned n_fds;
@@ -33,7 +49,9 @@ struct wire_writer {
 };
 
 struct wire_reader {
-	const uint8_t *data; // borrowed
+	const struct wire_references *references; // borrowed; NULL: values only
+	void *context;                            // of the references
+	const uint8_t *data;                      // borrowed
 	size_t size, offset;
 	int fds[WIRE_FDS_MAX]; // from next_fd on owned, those before were taken
 	unsigned n_fds, next_fd;
@@ -63,7 +81,7 @@ void wire_reader_deinit(struct wire_reader *r);
 int wire_put_u64(struct wire_writer *w, uint64_t value);
 int wire_put_bytes(struct wire_writer *w, const void *data, size_t size);  // exact, no length
 int wire_put_string(struct wire_writer *w, const char *text, size_t room); // -EOVERFLOW: too long
-int wire_put_object(struct wire_writer *w, const OSObject *object);        // serializable or NULL
+int wire_put_object(struct wire_writer *w, const OSObject *object);        // may be NULL
 int wire_put_fd(struct wire_writer *w, int fd);                            // -1: none
 int wire_put_count(struct wire_writer *w, uint64_t count, uint64_t room);  // 0: the array follows
 

@@ -56,6 +56,7 @@ static size_t store_head(uint8_t *head, const struct frame *frame)
 	store_u32(head + 28, (uint32_t)frame->status);
 	store_u32(head + 32, (uint32_t)reason_size);
 	store_u32(head + 36, frame->n_fds);
+	store_u64(head + 40, frame->object);
 	memcpy(head + FRAME_HEADER, frame->reason, reason_size);
 	return size;
 }
@@ -188,7 +189,7 @@ static int check_roles(const struct frame *frame)
 		return -EBADMSG;
 	if ((frame->flags & FRAME_REPLY) == 0)
 		return frame->status == 0 && frame->reason[0] == '\0' ? 0 : -EBADMSG;
-	if (frame->transaction == 0)
+	if (frame->transaction == 0 || frame->object != 0)
 		return -EBADMSG;
 	if (frame->status != 0 && (frame->body_size != 0 || frame->n_fds != 0))
 		return -EBADMSG;
@@ -210,6 +211,7 @@ int frame_parse(const uint8_t *bytes, size_t size, struct frame *frame)
 	frame->transaction = load_u64(bytes + 16);
 	frame->flags = load_u32(bytes + 24);
 	frame->status = (int32_t)load_u32(bytes + 28);
+	frame->object = load_u64(bytes + 40);
 	frame->body = bytes + FRAME_HEADER + (size_t)reason;
 	frame->body_size = size - FRAME_HEADER - (size_t)reason;
 	return check_roles(frame);

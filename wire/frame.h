@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * One frame of a channel on its socket: a 40-byte header, a reason text padded to 8 bytes, a body,
+ * One frame of a channel on its socket: a 48-byte header, a reason text padded to 8 bytes, a body,
  * and descriptors; one packet each. All words are little-endian.
  *
  *	offset  size
@@ -14,6 +14,7 @@
  *	    28     4  status; 0 in a request
  *	    32     4  size of the reason; 0 in a request
  *	    36     4  number of descriptors
+ *	    40     8  the object called, in a conversation that has several; else, and in a reply, 0
  *
  * Nothing here blocks, and nothing changes the socket's flags.
  */
@@ -25,14 +26,14 @@
 #include <wire/codec.h>
 
 #define FRAME_MAGIC  0x4d525844U // "DXRM"
-#define FRAME_HEADER 40U
+#define FRAME_HEADER 48U
 #define FRAME_MAX    (FRAME_HEADER + CHANNEL_REASON_MAX + WIRE_BODY_MAX)
 
 enum { FRAME_REPLY = 1U << 0 };
 
 /* As sent: all borrowed. As received: `body` points into the receive buffer, `fds` are owned. */
 struct frame {
-	uint64_t method, transaction;
+	uint64_t method, transaction, object;
 	uint32_t flags;
 	int32_t status;
 	char reason[CHANNEL_REASON_MAX]; // NUL-terminated
