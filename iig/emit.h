@@ -10,8 +10,14 @@
 void emit_header(struct text *out, const struct model *model, const char *cxx);
 
 /* `header` is the name by which the source includes the header, brackets or quotes included.
- * `is_cxx`: the classes are implemented in C++, and bring their constructors. */
-void emit_source(struct text *out, const struct model *model, const char *header, bool is_cxx);
+ * What the source is: */
+enum source_kind {
+	SOURCE_C,
+	SOURCE_CXX,    // the classes are implemented in C++, and bring their constructors
+	SOURCE_REMOTE, // for a process that calls the classes and does not implement them
+};
+void emit_source(struct text *out, const struct model *model, const char *header,
+		 enum source_kind kind);
 
 /* The lines that every generated file begins with. */
 void emit_origin(struct text *out, const struct model *model);

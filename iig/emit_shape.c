@@ -351,6 +351,12 @@ void emit_shape(struct source *s, const struct model_method *method)
 	if (n_objects > 0)
 		EMIT(s->out, "\t.n_objects = $n$,\n\t.objects = $full$_objects,\n",
 		     { "n", source_number(s, n_objects) }, { "full", method->full });
+	if (model_message(method)->returns_status)
+		EMIT(s->out, "\t.ret = offsetof(struct $message$_Msg, ret),\n",
+		     { "message", model_message(method)->full });
+	if (method->kind == METHOD_CALLBACK)
+		EMIT(s->out, "\t.prototype = &$prototype$_Shape,\n",
+		     { "prototype", method->prototype->full });
 	if (travels) {
 		s->helpers |= HELPER_CODEC_H;
 		emit_codec_fields(s, method);

@@ -170,30 +170,52 @@ static void emit_thunk(struct source *s, const struct model_class *cls,
 }
 
 /* 0: the default queue. */
-static size_t queue_index(const struct model_class *cls, const struct model_method *method)
+static size_t queue_index(const struct source *s, const struct model_class *cls,
+			  const struct model_method *method)
 {
-	for (size_t i = 0; method->queue != NULL && i < cls->n_queues; i++)
+	for (size_t i = 0; method->queue != NULL && i < cls->n_queues && !s->remote; i++)
 		if (strcmp(cls->queues[i], method->queue) == 0)
 			return i + 1;
 	return 0;
 }
 
+/* What a class elsewhere does with the methods of its super classes, and as the target of actions,
+ * is its own business. */
+static bool concerns(const struct source *s, const struct model_method *method)
+{
+	return !s->remote || method->kind == METHOD_VIRTUAL || method->kind == METHOD_PROTOTYPE;
+}
+
+static size_t count_rows(const struct source *s, const struct model_class *cls)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < cls->n_rows; i++)
+		n += concerns(s, cls->rows[i]);
+	return n;
+}
+
 static void emit_rows(struct source *s, const struct model_class *cls)
 {
-	if (cls->n_rows == 0)
+	if (count_rows(s, cls) == 0)
 		return;
 	EMIT(s->out, "static const struct OSMethod $cls$_methods[] = {\n", { "cls", cls->name });
-	for (size_t i = 0; i < cls->n_rows; i++)
+	for (size_t i = 0; i < cls->n_rows; i++) {
+		if (!concerns(s, cls->rows[i]))
+			continue;
 		EMIT(s->out,
 		     "\t{\n"
 		     "\t\t.shape = &$shape$_Shape,\n"
-		     "\t\t.invoke = $full$_Invoke,\n"
+		     "\t\t.invoke = $invoke$,\n"
 		     "\t\t.queue = $queue$,\n"
 		     "\t},\n",
-		     { "shape", model_shape(cls->rows[i])->full }, { "full", cls->rows[i]->full },
-		     { "queue", source_number(s, queue_index(cls, cls->rows[i])) });
+		     { "shape", model_shape(cls->rows[i])->full },
+		     { "invoke",
+		       s->remote ? "NULL"
+				 : arena_format(s->arena, "%s_Invoke", cls->rows[i]->full) },
+		     { "queue", source_number(s, queue_index(s, cls, cls->rows[i])) });
+	}
 	text_add(s->out, "};\n\n");
-	if (cls->n_queues == 0)
+	if (cls->n_queues == 0 || s->remote)
 		return;
 	EMIT(s->out, "static const char *const $cls$_queues[] = {\n", { "cls", cls->name });
 	for (size_t i = 0; i < cls->n_queues; i++)
@@ -214,10 +236,13 @@ static void emit_metaclass(struct source *s, const struct model_class *cls)
 	     { "cls", cls->name },
 	     { "super",
 	       cls->is_root ? "NULL" : arena_format(s->arena, "&g%sMetaClass", cls->super) });
-	if (cls->n_rows > 0)
+	size_t n_rows = count_rows(s, cls);
+	if (n_rows > 0)
 		EMIT(s->out, "\t.n_methods = $n$,\n\t.methods = $cls$_methods,\n",
-		     { "n", source_number(s, cls->n_rows) }, { "cls", cls->name });
-	if (cls->n_queues > 0)
+		     { "n", source_number(s, n_rows) }, { "cls", cls->name });
+	if (s->remote)
+		text_add(s->out, "\t.flags = kOSClassRemote,\n");
+	if (cls->n_queues > 0 && !s->remote)
 		EMIT(s->out, "\t.queue_names = $cls$_queues,\n\t.n_queue_names = $n$,\n",
 		     { "n", source_number(s, cls->n_queues) }, { "cls", cls->name });
 	if (s->is_cxx)
@@ -272,7 +297,7 @@ static void emit_functions(struct source *s, const struct model_class *cls,
 	case METHOD_STATIC:
 		return;
 	}
-	if (model_has_row(method))
+	if (model_has_row(method) && !s->remote)
 		emit_thunk(s, cls, method);
 }
 
@@ -286,6 +311,8 @@ static void emit_class(struct source *s, const struct model_class *cls)
 {
 	EMIT(s->out, "/* ---- $cls$ ---- */\n\n", { "cls", cls->name });
 	for (size_t i = 0; i < cls->n_methods; i++) {
+		if (!concerns(s, &cls->methods[i]))
+			continue;
 		if (has_shape(&cls->methods[i]))
 			emit_shape(s, &cls->methods[i]);
 		if (!cls->is_protocol)
@@ -324,14 +351,16 @@ static void emit_head(struct source *s, struct text *out, const char *header)
 			text_add(out, helper_texts[i].text);
 }
 
-void emit_source(struct text *out, const struct model *model, const char *header, bool is_cxx)
+void emit_source(struct text *out, const struct model *model, const char *header,
+		 enum source_kind kind)
 {
 	struct text body = { 0 };
 	struct source s = {
 		.out = &body,
 		.arena = model->arena,
 		.model = model,
-		.is_cxx = is_cxx,
+		.is_cxx = kind == SOURCE_CXX,
+		.remote = kind == SOURCE_REMOTE,
 	};
 	for (size_t i = 0; i < model->n_classes; i++)
 		emit_class(&s, model->classes[i]);

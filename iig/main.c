@@ -4,11 +4,13 @@
  * iig: from an interface file to a C header and source.
  *
  *	iig --def X.iig --header X.h --impl X.c [--include-as '<dir/X.h>'] [--deps X.d] [-I DIR]…
- *	    [--cxx-header X.hpp [--cxx-impl X.iig.cpp]]
+ *	    [--remote] [--cxx-header X.hpp [--cxx-impl X.iig.cpp]]
  *
  * With --cxx-header X.h is for C++ as well: it leads there to X.hpp, which stands beside it. With
  * --cxx-impl the classes of this file are implemented in C++, and that source joins them to the C
  * source, which is needed in any case.
+ *
+ * With --remote, X.c is for a driver that calls these classes in another driver's process.
  *
  * Other commands are in command.h.
  *
@@ -34,12 +36,13 @@ struct options {
 	const char *cxx_header, *cxx_impl; // NULL: none
 	const char **include_dirs;
 	size_t n_include_dirs;
+	bool remote;
 };
 
 static int usage(void)
 {
-	fputs("usage: iig --def FILE.iig --header OUT.h --impl OUT.c [--include-as NAME]\n"
-	      "           [--deps OUT.d] [-I DIR]... [--cxx-header OUT.hpp [--cxx-impl OUT.cpp]]\n",
+	fputs("usage: iig --def FILE.iig --header OUT.h --impl OUT.c [--remote]\n"
+	      "           [--include-as NAME] [--deps OUT.d] [-I DIR]... [--cxx-header OUT.hpp [--cxx-impl OUT.cpp]]\n",
 	      stderr);
 	fputs(command_usage, stderr);
 	return 2;
@@ -55,6 +58,7 @@ static int read_options(struct arena *arena, int argc, char **argv, struct optio
 		{ "deps", required_argument, NULL, 'D' },
 		{ "cxx-header", required_argument, NULL, 'H' },
 		{ "cxx-impl", required_argument, NULL, 'C' },
+		{ "remote", no_argument, NULL, 'r' },
 		{ 0 },
 	};
 	for (int c; (c = getopt_long(argc, argv, "I:", known, NULL)) != -1;) {
@@ -79,6 +83,9 @@ static int read_options(struct arena *arena, int argc, char **argv, struct optio
 			break;
 		case 'C':
 			options->cxx_impl = optarg;
+			break;
+		case 'r':
+			options->remote = true;
 			break;
 		case 'I':
 			ARENA_APPEND(arena, options->include_dirs, options->n_include_dirs,
@@ -136,7 +143,10 @@ static int emit(const struct model *model, const struct options *options)
 	struct text header = { 0 }, source = { 0 };
 	bool cxx = options->cxx_header != NULL;
 	emit_header(&header, model, cxx ? last_part(options->cxx_header) : NULL);
-	emit_source(&source, model, header_name(model->arena, options), options->cxx_impl != NULL);
+	emit_source(&source, model, header_name(model->arena, options),
+		    options->remote             ? SOURCE_REMOTE
+		    : options->cxx_impl != NULL ? SOURCE_CXX
+						: SOURCE_C);
 	int error = output_save(model->arena, options->header, header.data);
 	if (error == 0)
 		error = output_save(model->arena, options->impl, source.data);

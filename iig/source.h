@@ -33,6 +33,7 @@ struct source {
 	const char **extern_classes; // named by a decoder, declared nowhere
 	size_t n_extern_classes;
 	unsigned depth; // of the loops around the statement that is written
+	bool remote;    // the classes are implemented elsewhere: stubs and shapes only
 };
 
 /* The digits of a number. */

@@ -16,6 +16,7 @@
 
 #include <DriverKit/OSObject.h>
 #include <base/log.h>
+#include <base/reason.h>
 #include <objects/invoke.h>
 #include <objects/ledger.h>
 
@@ -47,6 +48,11 @@ static void construct(const OSMetaClass *meta, OSObject *object)
 
 OSObject *OSObjectAllocate(const OSMetaClass *meta)
 {
+	if (UNLIKELY((meta->flags & kOSClassRemote) != 0)) {
+		refuse(kIOReturnUnsupported, "class %s is implemented in another driver",
+		       meta->name);
+		return NULL;
+	}
 	OSObject *object = UNLIKELY(ledger_is_kept) ? ledger_allocate(meta, meta->instance_size,
 								      __builtin_return_address(0))
 						    : calloc(1, meta->instance_size);

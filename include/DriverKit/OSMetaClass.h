@@ -48,6 +48,8 @@ struct OSMethodShape {
 	uint32_t msg_size;       // sizeof(struct Class_Method_Msg)
 	uint16_t n_objects;      // object pointers that enter with the message
 	const uint16_t *objects; // their offsets in the message
+	uint16_t ret;            // offset of its kern_return_t in the message; 0: it returns none
+	const struct OSMethodShape *prototype; // of a callback: what its action is invoked with
 	/* How it crosses a process. NULL for LOCALONLY. 0 or a negative errno; decode is strict. */
 	int (*put_request)(struct wire_writer *w, const void *msg);
 	int (*get_request)(struct wire_reader *r, void *msg);
@@ -65,7 +67,7 @@ enum OSMethodFlags {
 /* One row of a class: this class's implementation of a method. */
 struct OSMethod {
 	const struct OSMethodShape *shape;
-	void (*invoke)(OSObject *self, void *msg); // the generated thunk
+	void (*invoke)(OSObject *self, void *msg); // the generated thunk; NULL: kOSClassRemote
 	uint8_t queue; // 0: the default queue; else 1 + index into the class's queue_names
 };
 
@@ -80,6 +82,13 @@ struct OSMetaClass {
 	/* C++ constructors in place; NULL in C. That of the nearest class above serves then. It
 	 * must not look at the object: its class and its count are set behind it. */
 	void (*construct)(OSObject *self);
+	uint32_t flags; // OSMetaClassFlags
+};
+
+enum OSMetaClassFlags {
+	/* Only its interface is here (iig --remote): instances live in another driver, and this
+	 * process has proxies of them. OSTypeAlloc gives NULL. */
+	kOSClassRemote = 1 << 0,
 };
 
 /* Methods that another file adds to a class (EXTENDS). They serve its objects, and those of classes

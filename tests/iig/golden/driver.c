@@ -48,6 +48,7 @@ const struct OSMethodShape DriverTransfer_setup_Shape = {
 	.msg_size = sizeof(struct DriverTransfer_setup_Msg),
 	.n_objects = 1,
 	.objects = DriverTransfer_setup_objects,
+	.ret = offsetof(struct DriverTransfer_setup_Msg, ret),
 };
 
 kern_return_t DriverTransfer_setup(DriverTransfer *self, IOUSBHostInterface *interface,
@@ -79,6 +80,7 @@ const struct OSMethodShape DriverTransfer_submit_Shape = {
 	.name = "submit",
 	.flags = kOSMethodLocalOnly,
 	.msg_size = sizeof(struct DriverTransfer_submit_Msg),
+	.ret = offsetof(struct DriverTransfer_submit_Msg, ret),
 };
 
 kern_return_t DriverTransfer_submit(DriverTransfer *self)
@@ -110,6 +112,7 @@ const struct OSMethodShape DriverTransfer_completeCallback_Shape = {
 	.msg_size = sizeof(struct IOUSBHostPipe_CompleteAsyncIO_Msg),
 	.n_objects = 1,
 	.objects = DriverTransfer_completeCallback_objects,
+	.prototype = &IOUSBHostPipe_CompleteAsyncIO_Shape,
 };
 
 kern_return_t DriverTransfer_CreateActioncompleteCallback(DriverTransfer *self,
