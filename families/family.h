@@ -20,6 +20,9 @@ struct device_handover {
 	IODispatchQueue *queue; // borrowed: where the backend's descriptors are served
 };
 
+/* The provider class, so to speak, of every service of another driver (OpenDextBackend "dext"). */
+#define FAMILY_REMOTE "dext"
+
 struct family_ops {
 	const char *provider_class; // "IOUSBHostInterface"
 	/* Required. May block, before Start. Takes the descriptors it keeps; names the provider

@@ -136,6 +136,15 @@ void *OSAction_GetReference(OSAction *self)
 	return self != NULL && self->ivars->reference_size != 0 ? self->ivars->reference : NULL;
 }
 
+const struct OSMethodShape *action_prototype(OSAction *action)
+{
+	const struct OSMethod *row = action->ivars->row;
+
+	return row == NULL                     ? NULL
+	       : row->shape->prototype != NULL ? row->shape->prototype
+					       : row->shape;
+}
+
 /* --- where to --- */
 
 /* The target is kept by an invocation under way, or by a cancel that has not run yet. */

@@ -20,3 +20,6 @@ struct action_ops {
 
 /* Returned. `ops` is constant; on failure none of it is called. */
 kern_return_t action_create_custom(const struct action_ops *ops, void *context, OSAction **action);
+
+/* The prototype that the action is invoked with; NULL: it is one of action_create_custom. */
+const struct OSMethodShape *action_prototype(OSAction *action);

@@ -8,6 +8,8 @@
  * it changes under `lock`. A call that comes on the right queue compares one pointer and jumps; any
  * other takes a reference under the lock and waits for its turn (queue_sync).
  *
+ * An object that stands for one in another process has no queue of its own for what it passes on.
+ *
  * A LOCALONLY method runs at once on its caller's queue, unless it names a queue itself: init, free
  * and isEqualTo belong to whoever holds the object, and a driver's own helpers cost a jump.
  */
@@ -19,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <DriverKit/OSObject.h>
+#include <base/list.h>
 #include <base/reason.h>
 #include <objects/invoke.h>
 #include <runtime/strand.h>
@@ -31,6 +35,7 @@ struct place {
 };
 
 struct OSObject_IVars {
+	struct route_proxy *proxy; // borrowed; constant; NULL: the object is here
 	pthread_mutex_t lock;
 	uint32_t n_places;
 	struct place places[]; // [0] is the default queue's
@@ -73,6 +78,8 @@ static void free_state(OSObject *object)
 	for (uint32_t i = 0; i < state->n_places; i++)
 		OSObjectRelease(
 			atomic_load_explicit(&state->places[i].queue, memory_order_relaxed));
+	if (state->proxy != NULL)
+		state->proxy->released(state->proxy);
 	pthread_mutex_destroy(&state->lock);
 	free(state);
 }
@@ -224,9 +231,9 @@ static kern_return_t call_elsewhere(struct OSObject_IVars *state, struct place *
 	return ret;
 }
 
-static kern_return_t route(OSObject *self, const struct OSMethod *method, void *msg)
+static kern_return_t route_here(OSObject *self, struct OSObject_IVars *state,
+				const struct OSMethod *method, void *msg)
 {
-	struct OSObject_IVars *state = state_of(self);
 	bool stays = method->queue == 0 && (method->shape->flags & kOSMethodLocalOnly) != 0;
 
 	if (state != NULL && !stays) {
@@ -239,6 +246,114 @@ static kern_return_t route(OSObject *self, const struct OSMethod *method, void *
 	}
 	method->invoke(self, msg);
 	return kIOReturnSuccess;
+}
+
+__attribute__((noinline)) static kern_return_t
+route_away(OSObject *self, struct OSObject_IVars *state, const struct OSMethod *method, void *msg)
+{
+	const struct OSMethodShape *shape = method->shape;
+	const struct OSMethod *here = OSMetaClassFindMethod(state->proxy->local, shape->id);
+
+	if (here != NULL)
+		return route_here(self, state, here, msg);
+	if (shape->put_request == NULL)
+		return refuse(kIOReturnUnsupported,
+			      "%s::%s is LOCALONLY, and the object is in another process",
+			      shape->class_name, shape->name);
+	return state->proxy->call(state->proxy, shape, msg);
+}
+
+static kern_return_t route(OSObject *self, const struct OSMethod *method, void *msg)
+{
+	struct OSObject_IVars *state = state_of(self);
+
+	if (__builtin_expect(state != NULL && state->proxy != NULL, 0))
+		return route_away(self, state, method, msg);
+	return route_here(self, state, method, msg);
+}
+
+/* --- proxies --- */
+
+/* A class derived from `meta` whose instances are proxies: it takes free() to what is local. */
+struct proxy_class {
+	OSMetaClass meta;
+	struct OSMethod row;
+	const OSMetaClass *local;
+	struct proxy_class *next;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct proxy_class *first; // never freed: as many as there are classes
+} proxy_classes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void free_proxy(OSObject *self, void *msg)
+{
+	const struct proxy_class *class = (const void *)self->meta; // its first member
+
+	OSObjectInvokeSuper(class->local, self, &OSObject_free_Shape, msg);
+}
+
+static struct proxy_class *make_class(const OSMetaClass *meta, const OSMetaClass *local)
+{
+	struct proxy_class *class = calloc(1, sizeof(*class));
+
+	if (class == NULL)
+		return NULL;
+	class->row = (struct OSMethod){ .shape = &OSObject_free_Shape, .invoke = free_proxy };
+	class->meta = (OSMetaClass){
+		.name = meta->name,
+		.super = meta,
+		.instance_size = meta->instance_size,
+		.n_methods = 1,
+		.methods = &class->row,
+		.construct = meta->construct,
+	};
+	class->local = local;
+	return class;
+}
+
+static const OSMetaClass *need_class(const OSMetaClass *meta, const OSMetaClass *local)
+{
+	struct proxy_class *class;
+
+	pthread_mutex_lock(&proxy_classes.lock);
+	class = proxy_classes.first;
+	while (class != NULL && (class->meta.super != meta || class->local != local))
+		class = class->next;
+	if (class == NULL && (class = make_class(meta, local)) != NULL) {
+		class->next = proxy_classes.first;
+		proxy_classes.first = class;
+	}
+	pthread_mutex_unlock(&proxy_classes.lock);
+	return class != NULL ? &class->meta : NULL;
+}
+
+OSObject *route_new_proxy(const OSMetaClass *meta, struct route_proxy *proxy)
+{
+	const OSMetaClass *class = need_class(meta, proxy->local);
+	OSObject *object = class != NULL ? OSObjectAllocate(class) : NULL;
+	struct OSObject_init_Msg msg = { 0 };
+
+	if (object == NULL)
+		return NULL;
+	struct OSObject_IVars *state = need_state(object);
+	if (state == NULL ||
+	    OSObjectInvokeSuper(proxy->local, object, &OSObject_init_Shape, &msg) !=
+		    kIOReturnSuccess ||
+	    !msg.ret) {
+		OSObjectRelease(object);
+		return NULL;
+	}
+	state->proxy = proxy;
+	return object;
+}
+
+struct route_proxy *route_proxy_of(const OSObject *object)
+{
+	struct OSObject_IVars *state = object != NULL ? state_of(object) : NULL;
+
+	return state != NULL ? state->proxy : NULL;
 }
 
 __attribute__((constructor)) static void set_hooks(void)

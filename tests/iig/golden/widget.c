@@ -119,6 +119,7 @@ const struct OSMethodShape Widget_Create_Shape = {
 	.name = "Create",
 	.flags = kOSMethodLocalOnly | kOSMethodClass,
 	.msg_size = sizeof(struct Widget_Create_Msg),
+	.ret = offsetof(struct Widget_Create_Msg, ret),
 };
 
 kern_return_t Widget_Create(const char *name, uint32_t size, Widget **widget)
@@ -152,6 +153,7 @@ const struct OSMethodShape Widget_Recall_Shape = {
 	.name = "Recall",
 	.flags = kOSMethodLocalOnly | kOSMethodClass,
 	.msg_size = sizeof(struct Widget_Recall_Msg),
+	.ret = offsetof(struct Widget_Recall_Msg, ret),
 };
 
 kern_return_t Widget_Recall(void)
@@ -1187,6 +1189,7 @@ const struct OSMethodShape WidgetPrivate_countPokes_Shape = {
 	.name = "countPokes",
 	.flags = 0,
 	.msg_size = sizeof(struct WidgetPrivate_countPokes_Msg),
+	.ret = offsetof(struct WidgetPrivate_countPokes_Msg, ret),
 	.put_request = put_nothing,
 	.get_request = get_nothing,
 	.put_reply = WidgetPrivate_countPokes_put_reply,
@@ -1243,6 +1246,7 @@ const struct OSMethodShape WidgetPrivate_Count_Shape = {
 	.name = "Count",
 	.flags = kOSMethodLocalOnly | kOSMethodClass,
 	.msg_size = sizeof(struct WidgetPrivate_Count_Msg),
+	.ret = offsetof(struct WidgetPrivate_Count_Msg, ret),
 };
 
 kern_return_t WidgetPrivate_Count(uint32_t *alive)
@@ -1321,6 +1325,7 @@ const struct OSMethodShape WidgetPrivate_onMeasured_Shape = {
 	.msg_size = sizeof(struct WidgetPrivate_Measured_Msg),
 	.n_objects = 1,
 	.objects = WidgetPrivate_onMeasured_objects,
+	.prototype = &WidgetPrivate_Measured_Shape,
 };
 
 kern_return_t WidgetPrivate_CreateActiononMeasured(Widget *self, size_t referenceSize,
