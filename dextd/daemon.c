@@ -72,6 +72,16 @@ void daemon_check_stopped(struct daemon *daemon)
 		loop_quit(daemon->loop);
 }
 
+/* One that is still there. The end of a device may be that of others, which run on it. */
+static struct device *find_present(struct daemon *daemon)
+{
+	struct device *device;
+	list_for_each(device, &daemon->devices, link)
+		if (!device->gone)
+			return device;
+	return NULL;
+}
+
 void daemon_stop(struct daemon *daemon)
 {
 	if (daemon->stopping) {
@@ -86,8 +96,8 @@ void daemon_stop(struct daemon *daemon)
 	device_virtual_free_all(daemon);
 	daemon->usb = device_usb_stop(daemon->usb);
 	daemon->pci = device_pci_stop(daemon->pci);
-	struct device *device, *tmp;
-	list_for_each_safe(device, tmp, &daemon->devices, link)
+	struct device *device;
+	while ((device = find_present(daemon)) != NULL)
 		device_unplug(device, "dextd stops");
 	daemon_check_stopped(daemon);
 }

@@ -153,6 +153,13 @@ void registry_remove(struct registry *registry, struct entry *entry)
 	} while (last != entry);
 }
 
+void registry_move(struct entry *entry, struct entry *parent)
+{
+	list_remove(&entry->sibling);
+	list_append(&parent->children, &entry->sibling);
+	entry->parent = parent;
+}
+
 struct entry *registry_find(const struct registry *registry, uint64_t id)
 {
 	const struct list *bucket = &registry->buckets[id % REGISTRY_BUCKETS];

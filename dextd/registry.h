@@ -79,6 +79,9 @@ int registry_add(struct registry *registry, struct entry *parent, enum entry_kin
 /* With all below it; those that were published are withdrawn first. */
 void registry_remove(struct registry *registry, struct entry *entry);
 
+/* To another parent; ids and order of registration stay. */
+void registry_move(struct entry *entry, struct entry *parent);
+
 /* Services in the subtree, `entry` included. */
 unsigned registry_count_services(const struct entry *entry);
 bool registry_is_below(const struct entry *entry, const struct entry *ancestor); // or the same

@@ -86,6 +86,12 @@ static void device_free(struct device *device)
 int device_publish(struct daemon *daemon, struct device *device, const struct device_ops *ops,
 		   const char *name, OSDictionary *properties)
 {
+	return device_publish_below(daemon, daemon->registry.root, device, ops, name, properties);
+}
+
+int device_publish_below(struct daemon *daemon, struct entry *parent, struct device *device,
+			 const struct device_ops *ops, const char *name, OSDictionary *properties)
+{
 	device->daemon = daemon;
 	device->ops = ops;
 	device->entry = NULL;
@@ -100,8 +106,8 @@ int device_publish(struct daemon *daemon, struct device *device, const struct de
 	    !properties_set_string(properties, "OpenDextBackend", ops->backend))
 		ret = -ENOMEM;
 	if (ret == 0)
-		ret = registry_add(&daemon->registry, daemon->registry.root, ENTRY_DEVICE,
-				   class_name, properties, &device->entry);
+		ret = registry_add(&daemon->registry, parent, ENTRY_DEVICE, class_name, properties,
+				   &device->entry);
 	if (ret == 0)
 		ret = registry_set_name(device->entry, name);
 	if (ret < 0) {

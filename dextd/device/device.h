@@ -62,6 +62,8 @@ struct device {
  * device is freed. */
 int device_publish(struct daemon *daemon, struct device *device, const struct device_ops *ops,
 		   const char *name, OSDictionary *properties);
+int device_publish_below(struct daemon *daemon, struct entry *parent, struct device *device,
+			 const struct device_ops *ops, const char *name, OSDictionary *properties);
 /* The device is gone: its services stop, then it is freed. */
 void device_unplug(struct device *device, const char *reason);
 /* A service has ended: free the device if it waits for that, else offer it to others. */

@@ -43,6 +43,20 @@ const char *match_category(OSDictionary *personality)
 
 /* --- the checks --- */
 
+/* A service of a driver is of its class, and of those above it. */
+static bool is_of_class(const struct match_subject *subject, const char *wanted)
+{
+	OSArray *classes = properties_array(subject->properties, "IOUserClasses");
+	if (strcmp(wanted, subject->class_name) == 0)
+		return true;
+	for (uint32_t i = 0; classes != NULL && i < OSArray_getCount(classes); i++) {
+		OSString *name = OSDynamicCast(OSString, OSArray_getObject(classes, i));
+		if (name != NULL && OSString_isEqualToCString(name, wanted))
+			return true;
+	}
+	return false;
+}
+
 static bool check_provider_class(const struct match_subject *subject, OSDictionary *personality,
 				 struct match_result *result)
 {
@@ -50,7 +64,7 @@ static bool check_provider_class(const struct match_subject *subject, OSDictiona
 	const char *wanted = properties_string(personality, key);
 	if (wanted == NULL)
 		return match_fails(result, key, "IOProviderClass is missing");
-	if (strcmp(wanted, subject->class_name) == 0)
+	if (is_of_class(subject, wanted))
 		return true;
 	if (strcmp(wanted, "IOResources") == 0)
 		match_fix(result, "use IOUserResources: drivers outside the kernel cannot match "

@@ -13,6 +13,7 @@
 #include <base/reason.h>
 #include <dextd/client/connection.h>
 #include <dextd/daemon.h>
+#include <dextd/device/published.h>
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
 #include <protocol/dextd.h>
@@ -146,6 +147,7 @@ static void remove_service(void *context, struct channel_call *call, void *messa
 		not_yours(call);
 		return;
 	}
+	published_end(entry->service, entry, "its service was terminated");
 	connection_end_below(dext, entry, "its service was terminated");
 	entry->service->n_children -= registry_count_services(entry);
 	registry_remove(&dext->daemon->registry, entry);

@@ -20,6 +20,7 @@
 #include <dextd/match/bundle.h>
 #include <dextd/client/connection.h>
 #include <dextd/daemon.h>
+#include <dextd/device/published.h>
 #include <dextd/process/dext.h>
 #include <dextd/match/match.h>
 #include <dextd/properties.h>
@@ -82,6 +83,7 @@ static int service_new(struct service **out, struct device *device, struct perso
 	s->score = score;
 	bundle_ref(personality->bundle);
 	list_init(&s->dext_link);
+	list_init(&s->published);
 	device_fds_init(&s->handover);
 	loop_timer_init(&s->timer, device->daemon->loop, on_time, s);
 	loop_timer_init(&s->refused, device->daemon->loop, on_refused, s);
@@ -384,8 +386,13 @@ void service_register(struct service *s, struct entry *entry)
 		s->wants_register = true; // known to applications once Start has returned
 		return;
 	}
-	if (s->goal == SERVICE_RUN)
-		registry_publish(&daemon_of(s)->registry, entry);
+	if (s->goal != SERVICE_RUN)
+		return;
+	registry_publish(&daemon_of(s)->registry, entry);
+	int ret = published_add(s, entry);
+	if (ret < 0)
+		log_error("service %llu: no driver can run on it: %s",
+			  (unsigned long long)entry->id, strerror(-ret));
 }
 
 /* --- ending --- */
@@ -395,6 +402,9 @@ static void clear_process(struct service *s)
 {
 	struct registry *registry = &daemon_of(s)->registry;
 	registry_withdraw(registry, s->entry);
+	s->stop_waits = false;
+	published_end(s, NULL, "its driver has ended");
+	published_orphan(s);
 	if (s->dext != NULL)
 		connection_end_below(s->dext, s->entry, "its service has stopped");
 	while (!list_empty(&s->entry->children))
@@ -470,13 +480,31 @@ void service_process_ended(struct service *s, const char *reason)
 	s->started = false;
 }
 
+/* Clients before providers: drivers that run on it stop first. */
+static void stop_process(struct service *s, const char *reason)
+{
+	published_end(s, NULL, reason);
+	s->stop_waits = !list_empty(&s->published);
+	if (!s->stop_waits)
+		dext_stop_service(s->dext, s);
+}
+
+void service_is_alone(struct service *s)
+{
+	if (!s->stop_waits)
+		return;
+	s->stop_waits = false;
+	if (s->dext != NULL)
+		dext_stop_service(s->dext, s);
+}
+
 static void end(struct service *s, enum service_goal goal, const char *reason)
 {
 	s->goal = goal;
 	loop_timer_stop(&s->timer);
 	registry_withdraw(&daemon_of(s)->registry, s->entry);
 	if (s->dext != NULL)
-		dext_stop_service(s->dext, s);
+		stop_process(s, reason);
 	else
 		service_process_ended(s, reason);
 }
@@ -490,7 +518,7 @@ void service_end_all(struct device *device, const char *reason)
 		registry_withdraw(&device->daemon->registry, s->entry);
 		set_reason(s, reason);
 		if (s->dext != NULL)
-			dext_stop_service(s->dext, s);
+			stop_process(s, reason);
 		else
 			service_free(s);
 	}

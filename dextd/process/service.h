@@ -34,6 +34,7 @@ enum service_goal {
 struct service {
 	struct list device_link; // device.services
 	struct list dext_link;   // dext.services, while it has a process
+	struct list published;   // published.link: what other drivers run on
 	struct device *device;
 	struct entry *entry;
 	struct personality *personality; // its bundle is referenced
@@ -43,6 +44,7 @@ struct service {
 	bool started;        // Start returned successfully in the present process
 	bool wants_register; // RegisterService came before Start returned
 	bool start_waits;    // for the dext to report the layers that are required
+	bool stop_waits; // for the drivers that run on it
 	bool stop_sent;
 	struct device_fds handover; // opened, not yet handed over
 	struct loop_timer timer;    // when to start
@@ -68,6 +70,9 @@ void service_end_all(struct device *device, const char *reason);
 void service_start_answered(struct service *service, IOReturn status, const char *reason);
 /* The service has no process any more; it may be freed by this. */
 void service_process_ended(struct service *service, const char *reason);
+
+/* No other driver runs on it any more. */
+void service_is_alone(struct service *service);
 
 /* dextctl kill and restart. */
 IOReturn service_kill(struct service *service);

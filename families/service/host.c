@@ -410,6 +410,26 @@ static void serve_close(void *context, struct channel_call *call, void *message)
 	OSObjectRelease(closing);
 }
 
+static kern_return_t work_serve_driver(struct job *job)
+{
+	struct DextHost_ServeDriver_Msg *msg = job->msg;
+	return hosted_serve_driver(job->hosted, msg->service, steal_fd(&msg->socket));
+}
+
+static void serve_driver(void *context, struct channel_call *call, void *message)
+{
+	(void)context;
+	struct DextHost_ServeDriver_Msg *msg = message;
+	struct hosted *h;
+	list_for_each(h, &host.services, link) {
+		if (h->stopping || !hosted_has_service(h, msg->service))
+			continue;
+		job_start(h, h->life, call, msg, work_serve_driver, NULL);
+		return;
+	}
+	channel_reply(call, kIOReturnNotFound, "ServeDriver: no such service here");
+}
+
 static void serve_ping(void *context, struct channel_call *call, void *message)
 {
 	(void)context;
@@ -422,6 +442,7 @@ static const struct channel_method methods[] = {
 	{ &DextHost_StopService_Shape, serve_stop },
 	{ &DextHost_OpenConnection_Shape, serve_open },
 	{ &DextHost_CloseConnection_Shape, serve_close },
+	{ &DextHost_ServeDriver_Shape, serve_driver },
 	{ &DextHost_Ping_Shape, serve_ping },
 	{ NULL, NULL },
 };

@@ -18,6 +18,7 @@
 #include <base/cleanup.h>
 #include <base/log.h>
 #include <base/reason.h>
+#include <families/remote/link.h>
 #include <families/service/connection.h>
 #include <families/service/host.h>
 #include <families/service/hosted.h>
@@ -40,6 +41,7 @@ int hosted_new(struct hosted **out, struct DextHost_StartService_Msg *msg)
 	list_init(&h->link);
 	list_init(&h->connections);
 	list_init(&h->children);
+	list_init(&h->links);
 	pthread_mutex_init(&h->lock, NULL);
 	h->id = msg->service;
 
@@ -78,13 +80,21 @@ struct hosted *hosted_free(struct hosted *h)
 	return NULL;
 }
 
+/* A service of another driver is of whatever class that gave it. */
+static bool is_remote(const struct hosted *h)
+{
+	OSString *backend = OSDynamicCast(
+		OSString, OSDictionary_getObject(h->handover.properties, "OpenDextBackend"));
+	return backend != NULL && OSString_isEqualToCString(backend, FAMILY_REMOTE);
+}
+
 static kern_return_t create_provider(struct hosted *h)
 {
 	OSString *name = OSDynamicCast(
 		OSString, OSDictionary_getObject(h->handover.properties, "IOProviderClass"));
 	if (name == NULL)
 		return refuse(kIOReturnBadArgument, "the device has no string IOProviderClass");
-	h->family = family_find(OSString_getCStringNoCopy(name));
+	h->family = family_find(is_remote(h) ? FAMILY_REMOTE : OSString_getCStringNoCopy(name));
 	if (h->family == NULL)
 		return refuse(kIOReturnUnsupported, "no family provides a %s in this build",
 			      OSString_getCStringNoCopy(name));
@@ -216,6 +226,92 @@ kern_return_t host_terminate(IOService *service)
 	return kIOReturnSuccess;
 }
 
+/* --- drivers that run on one of these services --- */
+
+struct driver {
+	struct list link; // hosted.links; alone once it was taken off
+	struct hosted *hosted;
+	struct remote_link *conversation; // owned
+};
+
+/* Whoever takes it off the list ends it. */
+static struct driver *take_driver(struct hosted *h, struct driver *wanted)
+{
+	struct driver *found = NULL, *d;
+	pthread_mutex_lock(&h->lock);
+	list_for_each(d, &h->links, link)
+		if (wanted == NULL || d == wanted)
+			found = d;
+	if (found != NULL)
+		list_remove(&found->link);
+	pthread_mutex_unlock(&h->lock);
+	return found;
+}
+
+static void driver_end(struct driver *d)
+{
+	remote_link_close(d->conversation);
+	free(d);
+}
+
+static void on_driver_gone(void *context)
+{
+	struct driver *d = context;
+	if (take_driver(d->hosted, d) != NULL)
+		driver_end(d);
+}
+
+static IOService *copy_service(struct hosted *h, uint64_t id)
+{
+	IOService *found = NULL;
+	const struct child *c;
+	pthread_mutex_lock(&h->lock);
+	if (h->id == id)
+		found = h->service;
+	list_for_each(c, &h->children, link)
+		if (service_id(c->service) == id)
+			found = c->service;
+	OSObjectRetain(found);
+	pthread_mutex_unlock(&h->lock);
+	return found;
+}
+
+bool hosted_has_service(struct hosted *h, uint64_t id)
+{
+	IOService *service = copy_service(h, id);
+	OSObjectRelease(service);
+	return service != NULL;
+}
+
+kern_return_t hosted_serve_driver(struct hosted *h, uint64_t id, int socket_fd)
+{
+	CLEANUP(close_fdp) int fd = socket_fd;
+	IOService *service = copy_service(h, id);
+	struct driver *d = calloc(1, sizeof(*d));
+	kern_return_t status = kIOReturnSuccess;
+
+	if (service == NULL || d == NULL) {
+		status = refuse(d == NULL ? kIOReturnNoMemory : kIOReturnNotFound,
+				"no such service, or no memory");
+	} else {
+		d->hosted = h;
+		pthread_mutex_lock(&h->lock);
+		list_append(&h->links, &d->link);
+		int ret = remote_link_open(&d->conversation, steal_fd(&fd),
+					   IOService_as_OSObject(service), on_driver_gone, d);
+		if (ret < 0) {
+			list_remove(&d->link);
+			status = refuse(return_from_errno(ret), "the socket cannot be used");
+		} else {
+			d = NULL;
+		}
+		pthread_mutex_unlock(&h->lock);
+	}
+	free(d);
+	OSObjectRelease(service);
+	return status;
+}
+
 /* --- connections --- */
 
 /* The connection `id`, or any with 0, off the list. */
@@ -321,6 +417,9 @@ void hosted_stop(struct hosted *h)
 	while ((c = take_connection(h, 0)) != NULL)
 		end_connection(h, c);
 	await_closes(h);
+	struct driver *driver;
+	while ((driver = take_driver(h, NULL)) != NULL)
+		driver_end(driver);
 	struct child *child;
 	while ((child = take_child(h, NULL)) != NULL)
 		child_end(child);

@@ -29,6 +29,7 @@ struct hosted {
 	pthread_mutex_t lock;
 	struct list connections;    // lock
 	struct list children;       // lock: services made with Create
+	struct list links;          // lock: drivers that run on one of these services
 	_Atomic uint32_t n_closing; // closes under way, each on a queue of its own; a futex word
 };
 
@@ -44,6 +45,10 @@ void hosted_stop(struct hosted *hosted);
 kern_return_t hosted_open(struct hosted *hosted, uint64_t connection, uint32_t type,
 			  OSDictionary *application, int memory_fd, int socket_fd,
 			  int doorbell_fd); // descriptors are consumed
+
+/* Any queue: another driver runs on `service`, this one or one it made. `socket_fd` is consumed. */
+kern_return_t hosted_serve_driver(struct hosted *hosted, uint64_t service, int socket_fd);
+bool hosted_has_service(struct hosted *hosted, uint64_t service);
 
 /* On any queue but the life queue, announced before by hosted_announce_close: a client whose method
  * does not return keeps its own close waiting, and nobody else's open. */

@@ -153,9 +153,33 @@ static kern_return_t need_host(IOService *self, const char *what)
 		      IOService_as_OSObject(self)->meta->name);
 }
 
+/* By which of its classes others may ask for the service: its own, those above it up to IOService.
+ */
+static kern_return_t tell_classes(IOService *self)
+{
+	OSDictionary *properties = OSDictionary_withCapacity(1);
+	OSArray *names = OSArray_withCapacity(4);
+	bool told = properties != NULL && names != NULL;
+	for (const OSMetaClass *meta = IOService_as_OSObject(self)->meta;
+	     told && meta != NULL && meta != OSTypeID(OSObject); meta = meta->super) {
+		OSString *name = OSString_withCString(meta->name);
+		told = name != NULL && OSArray_setObject(names, OSString_as_OSObject(name));
+		OSObjectRelease(name);
+	}
+	told = told && OSDictionary_setObject(properties, "IOUserClasses",
+					      OSArray_as_OSObject(names));
+	kern_return_t ret = told ? IOService_SetProperties(self, properties)
+				 : refuse(kIOReturnNoMemory, "no memory for the names of classes");
+	OSObjectRelease(names);
+	OSObjectRelease(properties);
+	return ret;
+}
+
 kern_return_t IMPL(IOService, RegisterService)
 {
 	kern_return_t ret = need_host(self, "RegisterService");
+	if (ret == kIOReturnSuccess)
+		ret = tell_classes(self);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	struct DextRegistrar_RegisterService_Msg msg = { .service = self->ivars->id };

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A service that a driver registered, as a device that further drivers are matched to: they are its
+ * clients, in processes of their own, and are handed a socket to it. They stop before it does; when
+ * its process dies, it is gone for them, and comes again with the next.
+ */
+
+#include <base/list.h>
+#include <dextd/device/device.h>
+
+struct service;
+
+struct published {
+	struct device device;
+	struct list link;        // service.published
+	struct service *service; // borrowed; NULL: its process is gone
+	struct entry *entry;     // of the service, borrowed; the device's own is below it
+};
+
+/* Harmless when done already, and for user clients' sake does nothing for a class of libdext's. */
+int published_add(struct service *service, struct entry *entry);
+/* Those of `entry`, or all with NULL, are gone: their drivers stop. They may be freed at once, or
+ * when their drivers have stopped; the last of a service's then calls service_is_alone. */
+void published_end(struct service *service, const struct entry *entry, const char *reason);
+/* The process is dead: nobody waits for them any more. */
+void published_orphan(struct service *service);

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <DriverKit/IOLib.h>
+
+#include "Gauge.h"
+
+struct Needle_IVars {
+	int64_t position;
+};
+
+struct Gauge_IVars {
+	Needle *last; // borrowed; NULL when it has gone
+	unsigned attached;
+};
+
+static _Atomic uint64_t n_needles;
+static Gauge *_Atomic gauge;
+
+bool IMPL(Needle, init)
+{
+	if (!Needle_super_init(self))
+		return false;
+	self->ivars = IONewZero(struct Needle_IVars, 1);
+	atomic_fetch_add(&n_needles, 1);
+	return self->ivars != NULL;
+}
+
+void IMPL(Needle, free)
+{
+	Gauge *owner = atomic_load(&gauge);
+	if (owner != NULL && owner->ivars->last == self)
+		owner->ivars->last = NULL;
+	atomic_fetch_sub(&n_needles, 1);
+	IOSafeDeleteNULL(self->ivars, struct Needle_IVars, 1);
+	Needle_super_free(self);
+}
+
+kern_return_t IMPL(Needle, Move)
+{
+	self->ivars->position += by;
+	*position = self->ivars->position;
+	return kIOReturnSuccess;
+}
+
+bool IMPL(Gauge, init)
+{
+	if (!Gauge_super_init(self))
+		return false;
+	self->ivars = IONewZero(struct Gauge_IVars, 1);
+	return self->ivars != NULL;
+}
+
+void IMPL(Gauge, free)
+{
+	atomic_store(&gauge, NULL);
+	IOSafeDeleteNULL(self->ivars, struct Gauge_IVars, 1);
+	Gauge_super_free(self);
+}
+
+kern_return_t IMPL(Gauge, Start)
+{
+	kern_return_t ret = Gauge_super_Start(self, provider);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	atomic_store(&gauge, self);
+	return Gauge_RegisterService(self);
+}
+
+kern_return_t IMPL(Gauge, Stop)
+{
+	IOLog("gauge stops with %u attached", self->ivars->attached);
+	return Gauge_super_Stop(self, provider);
+}
+
+kern_return_t IMPL(Gauge, Read)
+{
+	if (channel > 3)
+		return kIOReturnBadArgument;
+	*value = 100 + channel;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Describe)
+{
+	OSDictionary *made = OSDictionary_withDictionary(question);
+	OSString *text = OSString_withCString("forty-two");
+	OSDictionary_setObject(made, "Answer", OSString_as_OSObject(text));
+	OSSafeReleaseNULL(text);
+	*answer = made;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Watch)
+{
+	for (uint32_t i = 0; i < times; i++)
+		Gauge_Reading(self, action, i);
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Complement)
+{
+	IOMemoryMap *map = NULL;
+	kern_return_t ret = IOMemoryDescriptor_CreateMapping(memory, 0, 0, 0, 0, 0, &map);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	uint8_t *bytes = (uint8_t *)(uintptr_t)IOMemoryMap_GetAddress(map);
+	for (uint64_t i = 0; i < IOMemoryMap_GetLength(map); i++)
+		bytes[i] = (uint8_t)~bytes[i];
+	OSSafeReleaseNULL(map);
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, CopyPage)
+{
+	IOBufferMemoryDescriptor *buffer = NULL;
+	IOAddressSegment range;
+	kern_return_t ret =
+		IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, 4096, 0, &buffer);
+	if (ret == kIOReturnSuccess)
+		ret = IOBufferMemoryDescriptor_SetLength(buffer, 4096);
+	if (ret == kIOReturnSuccess)
+		ret = IOBufferMemoryDescriptor_GetAddressRange(buffer, &range);
+	if (ret != kIOReturnSuccess) {
+		OSSafeReleaseNULL(buffer);
+		return ret;
+	}
+	memset((void *)(uintptr_t)range.address, 0x5a, 4096);
+	*memory = IOBufferMemoryDescriptor_as_IOMemoryDescriptor(buffer);
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, CopyNeedle)
+{
+	Needle *made = OSTypeAlloc(Needle);
+	if (made == NULL || !Needle_init(made)) {
+		OSSafeReleaseNULL(made);
+		return kIOReturnNoMemory;
+	}
+	self->ivars->last = made;
+	*needle = made;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, CopyLastNeedle)
+{
+	if (self->ivars->last == NULL)
+		return kIOReturnNotFound;
+	OSObjectRetain(self->ivars->last);
+	*needle = self->ivars->last;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Look)
+{
+	if (needle == NULL || needle->ivars == NULL)
+		return kIOReturnBadArgument; // a proxy has none
+	*position = needle->ivars->position;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Count)
+{
+	*needles = atomic_load(&n_needles);
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Attach)
+{
+	self->ivars->attached += attached ? 1U : -1U;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Die)
+{
+	(void)self;
+	abort();
+}
+
+kern_return_t IMPL(Gauge, Private)
+{
+	(void)self;
+	return kIOReturnSuccess;
+}
