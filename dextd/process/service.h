@@ -44,7 +44,7 @@ struct service {
 	bool started;        // Start returned successfully in the present process
 	bool wants_register; // RegisterService came before Start returned
 	bool start_waits;    // for the dext to report the layers that are required
-	bool stop_waits; // for the drivers that run on it
+	bool stop_waits;     // for the drivers that run on it
 	bool stop_sent;
 	struct device_fds handover; // opened, not yet handed over
 	struct loop_timer timer;    // when to start

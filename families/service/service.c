@@ -166,8 +166,8 @@ static kern_return_t tell_classes(IOService *self)
 		told = name != NULL && OSArray_setObject(names, OSString_as_OSObject(name));
 		OSObjectRelease(name);
 	}
-	told = told && OSDictionary_setObject(properties, "IOUserClasses",
-					      OSArray_as_OSObject(names));
+	told = told &&
+	       OSDictionary_setObject(properties, "IOUserClasses", OSArray_as_OSObject(names));
 	kern_return_t ret = told ? IOService_SetProperties(self, properties)
 				 : refuse(kIOReturnNoMemory, "no memory for the names of classes");
 	OSObjectRelease(names);
