@@ -62,6 +62,15 @@ for file in tests/iig/golden/widget tests/iig/golden/cargo tests/iig/golden/driv
 	"$cc" $flags -std=c17 $folders -fsyntax-only "$out/in-cxx/$name.c" || status=1
 done
 
+# What has no form in C++ is refused.
+refused=$("$build/iig/iig" --def tests/iig/golden/protocol.iig --header "$out/x.h" --impl "$out/x.c" \
+	--cxx-header "$out/x.hpp" -I interfaces -I include 2>&1) && status=1
+echo "$refused" | grep -q "a PROTOCOL class is for C alone" || { echo "protocol: $refused"; status=1; }
+refused=$("$build/iig/iig" --def interfaces/DriverKit/OSObject.iig --header "$out/x.h" --impl "$out/x.c" \
+	--cxx-header "$out/x.hpp" --cxx-impl "$out/x.cpp" -I interfaces -I include 2>&1) && status=1
+echo "$refused" | grep -q "the root is implemented in C" || { echo "root: $refused"; status=1; }
+[ ! -e "$out/x.hpp" ] || { echo "a header was written though it was refused"; status=1; }
+
 # shellcheck disable=SC2086
 for file in tests/cxx/*/*.cpp "$build"/tests/cxx/*.cpp; do
 	compile "$cxx" $cxx_flags $blocks $folders "$file" || status=1
