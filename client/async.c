@@ -26,6 +26,7 @@
 
 struct completion {
 	struct delivery delivery;
+	const char *reason;      // borrowed for good: of one that tells of a dead driver; NULL
 	struct async_call *call; // a reference
 	struct ring_event event;
 };
@@ -40,6 +41,7 @@ struct async_call {
 	struct IONotificationPort *port; // a reference
 	uint64_t callback, refcon;
 	uint32_t n_completions;    // connection.lock; counts to 2
+	uint32_t generation;       // connection.lock: of the driver that accepted it; 0: none has
 	struct completion *at_end; // owned, until the connection's end delivers it
 };
 
@@ -59,6 +61,9 @@ struct async_call *async_ref(struct async_call *call)
 	atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
 	return call;
 }
+
+static const char driver_died[] = "the driver died before it completed this call";
+static void abort_call(struct connection *c, struct async_call *call, const char *reason);
 
 static uint32_t place_of(uint64_t number)
 {
@@ -158,8 +163,13 @@ uint64_t async_number(const struct async_call *call)
 	return call->number;
 }
 
-void async_accepted(struct async_call *call)
+void async_accepted(struct connection *c, struct async_call *call, uint32_t generation)
 {
+	pthread_mutex_lock(&c->lock);
+	call->generation = generation;
+	if (generation < c->generation && find(c, call->number) == call)
+		abort_call(c, call, driver_died); // meanwhile
+	pthread_mutex_unlock(&c->lock);
 	async_unref(call);
 }
 
@@ -211,8 +221,10 @@ void async_call_back(struct async_call *call, struct ring_event *event)
 static void run(struct delivery *delivery, bool wanted)
 {
 	struct completion *completion = container_of(delivery, struct completion, delivery);
-	if (wanted)
+	if (wanted) {
+		reason_set(completion->reason != NULL ? completion->reason : "");
 		async_call_back(completion->call, &completion->event);
+	}
 	completion_free(completion);
 }
 
@@ -285,18 +297,31 @@ void async_completed(struct connection *c, struct completion *completion)
 	note_completion(c, call);
 }
 
-void async_abort_all(struct connection *c)
+/* Complete it as aborted if it never was, and forget it. */
+static void abort_call(struct connection *c, struct async_call *call, const char *reason)
+{
+	if (call->n_completions == 0) {
+		struct completion *completion = call->at_end;
+		call->at_end = NULL;
+		completion->event = (struct ring_event){ .status = kIOReturnAborted };
+		completion->reason = reason;
+		deliver(call, completion);
+	}
+	forget(c, call);
+}
+
+void async_abort_before(struct connection *c, uint32_t generation)
 {
 	for (uint32_t i = 0; i < c->room_calls; i++) {
 		struct async_call *call = c->calls[i];
-		if (call == NULL)
-			continue;
-		if (call->n_completions == 0) {
-			struct completion *completion = call->at_end;
-			call->at_end = NULL;
-			completion->event = (struct ring_event){ .status = kIOReturnAborted };
-			deliver(call, completion);
-		}
-		forget(c, call);
+		if (call != NULL && call->generation != 0 && call->generation < generation)
+			abort_call(c, call, driver_died);
 	}
+}
+
+void async_abort_all(struct connection *c)
+{
+	for (uint32_t i = 0; i < c->room_calls; i++)
+		if (c->calls[i] != NULL)
+			abort_call(c, c->calls[i], "the connection has ended");
 }

@@ -20,7 +20,8 @@ struct async_call;
 kern_return_t async_begin(struct connection *c, struct IONotificationPort *port, uint64_t callback,
 			  uint64_t refcon, struct async_call **call);
 uint64_t async_number(const struct async_call *call);
-void async_accepted(struct async_call *call);
+/* The driver of that generation took it on. */
+void async_accepted(struct connection *c, struct async_call *call, uint32_t generation);
 /* The call was refused, or its connection ended: it never calls back. False: it has done so
  * already, on another thread, and must pass for accepted. */
 bool async_refused(struct connection *c, struct async_call *call);
@@ -41,5 +42,8 @@ void completion_free(struct completion *completion);
 struct ring_event *completion_event(struct completion *completion);
 void async_completed(struct connection *c, struct completion *completion);
 
+/* The driver was replaced by that of `generation`: complete with kIOReturnAborted what those before
+ * still owe, and forget it. */
+void async_abort_before(struct connection *c, uint32_t generation);
 /* The driver is gone: complete all that it still owes with kIOReturnAborted, and forget all. */
 void async_abort_all(struct connection *c);

@@ -62,21 +62,40 @@ static int make_file(size_t size, int *out)
 }
 
 /* The driver knows it by its number, in place of what had that before. One that it did not take in
- * time may still lie in the socket, hence the count. */
-static kern_return_t share(struct connection *c, struct buffer *buffer, int fd)
+ * time may still lie in the socket, hence the count. *stale: it went to a driver that is gone. */
+static kern_return_t try_share(struct connection *c, struct buffer *buffer, int fd, bool *stale)
 {
 	struct ring_request request = { .kind = RING_SHARE, .n_scalars = 2 };
 	struct ring_reply reply;
+	kern_return_t status = restart_catch_up(c);
+	*stale = false;
+	if (status != kIOReturnSuccess)
+		return status;
 	uint64_t sequence = buffer->n_shared++ * RING_BUFFERS + buffer->number;
 	int ret = ring_socket_send(c->socket_fd, RING_SOCKET_BUFFER, sequence, fd);
-	if (ret == -EPIPE || ret == -ECONNRESET)
+	*stale = ret == -EPIPE || ret == -ECONNRESET;
+	if (*stale)
 		return refuse(kIOReturnOffline, "the driver's process has ended");
 	if (ret < 0)
 		return refuse(return_from_errno(ret), "a buffer cannot be sent to the driver: %s",
 			      strerror(-ret));
 	request.scalars[0] = buffer->size;
 	request.scalars[1] = sequence;
-	return connection_call(c, &request, &reply);
+	status = connection_call(c, &request, &reply);
+	*stale = reply.stale;
+	if (status == kIOReturnSuccess)
+		buffer->generation = reply.generation;
+	return status;
+}
+
+/* Drivers may die meanwhile, but not without end. */
+static kern_return_t share(struct connection *c, struct buffer *buffer, int fd)
+{
+	bool stale = true;
+	kern_return_t status = kIOReturnSuccess;
+	for (unsigned tries = 0; stale && tries < BUFFER_TRIES; tries++)
+		status = try_share(c, buffer, fd, &stale);
+	return status;
 }
 
 static kern_return_t make(struct connection *c, struct buffer *buffer, size_t size)
@@ -164,8 +183,8 @@ static kern_return_t make_ready(struct connection *c, struct buffer *buffer, siz
 				struct buffer **out)
 {
 	kern_return_t status = kIOReturnSuccess;
-	if (buffer->size < size)
-		status = make(c, buffer, size);
+	if (buffer->size < size || buffer->generation != ring_client_generation(c->ring))
+		status = make(c, buffer, size > buffer->size ? size : buffer->size);
 	if (status == kIOReturnSuccess)
 		*out = buffer;
 	else

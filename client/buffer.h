@@ -16,12 +16,16 @@
 
 struct connection;
 
+/* How often a call starts anew because its driver died before it was executed. */
+enum { BUFFER_TRIES = 8 };
+
 struct buffer {
 	uint32_t number;
-	bool taken;        // buffers.lock
-	uint64_t n_shared; // of whoever has it, as what follows
-	size_t size;       // 0: there is none yet
-	uint8_t *bytes;    // owned
+	bool taken;          // buffers.lock
+	uint64_t n_shared;   // of whoever has it, as what follows
+	uint32_t generation; // of the driver that it is shared with
+	size_t size;         // 0: there is none yet
+	uint8_t *bytes;      // owned
 };
 
 struct buffers {

@@ -55,6 +55,10 @@ kern_return_t call_result(struct connection *c, int ret, const struct ring_reply
 			      "all %u calls that a connection carries at once were under way for "
 			      "%u ms",
 			      RING_SLOTS, timeout_ms);
+	case -ESTALE:
+		return refuse(kIOReturnAborted,
+			      "the driver died before it executed this call, and its structure "
+			      "was not shared with the new one");
 	case -ECONNRESET:
 		return refuse(kIOReturnOffline, "the connection has ended: %s", reply->reason);
 	case -EBADMSG:
@@ -69,6 +73,7 @@ kern_return_t connection_call(struct connection *c, struct ring_request *request
 {
 	uint32_t timeout_ms = dext_call_timeout_get();
 	int ret = ring_client_call(c->ring, request, reply, timeout_ms);
+	reply->stale = ret == -ESTALE;
 	return call_result(c, ret, reply, timeout_ms);
 }
 
@@ -165,37 +170,57 @@ const void *call_output(const struct ring_reply *reply, const struct buffer *buf
 	return buffer->bytes + ring_output_offset(structure_size);
 }
 
-static kern_return_t call_with_buffer(struct connection *c, struct ring_request *request,
-				      uint64_t size, const struct call_arguments *a)
+static kern_return_t try_with_buffer(struct connection *c, struct ring_request *request,
+				     uint64_t size, const struct call_arguments *a,
+				     struct ring_reply *reply)
 {
-	struct ring_reply reply;
 	struct buffer *buffer;
+	reply->stale = false;
 	kern_return_t status = buffer_take(c, size, &buffer);
 	if (status != kIOReturnSuccess)
 		return status;
 	call_use_buffer(request, buffer, a);
-	status = connection_call(c, request, &reply);
+	status = connection_call(c, request, reply);
 	if (status == kIOReturnSuccess)
-		call_store(a, &reply,
-			   call_output(&reply, buffer, request->structure_out_max,
+		call_store(a, reply,
+			   call_output(reply, buffer, request->structure_out_max,
 				       request->structure_size));
 	buffer_give(c, buffer, status == kIOReturnTimeout);
 	return status;
 }
 
-/* async: 0, or the number of the asynchronous call. */
+/* A driver that died before it executed the call had the buffer, and the next one has not: then
+ * all over again. */
+static kern_return_t call_with_buffer(struct connection *c, struct ring_request *request,
+				      uint64_t size, const struct call_arguments *a,
+				      struct ring_reply *reply)
+{
+	kern_return_t status;
+	unsigned tries = 0;
+	do
+		status = try_with_buffer(c, request, size, a, reply);
+	while (reply->stale && ++tries < BUFFER_TRIES);
+	return status;
+}
+
+/* async: 0, or the number of the asynchronous call. *generation: of the driver that answered. */
 static kern_return_t call(struct connection *c, uint32_t selector, uint64_t async,
-			  const struct call_arguments *a)
+			  const struct call_arguments *a, uint32_t *generation)
 {
 	struct ring_request request;
 	struct ring_reply reply;
 	call_fill(&request, selector, async, a);
 	uint64_t size = call_buffer_size(&request);
+	kern_return_t status;
 	if (size > 0)
-		return call_with_buffer(c, &request, size, a);
-	kern_return_t status = connection_call(c, &request, &reply);
-	if (status == kIOReturnSuccess)
+		status = call_with_buffer(c, &request, size, a, &reply);
+	else
+		status = connection_call(c, &request, &reply);
+	if (status != kIOReturnSuccess)
+		return status;
+	if (size == 0)
 		call_store(a, &reply, reply.structure);
+	*generation = reply.generation;
 	return status;
 }
 
@@ -217,26 +242,13 @@ static kern_return_t call_sync(io_connect_t connection, uint32_t selector,
 	struct connection *c = connection_get(connection);
 	if (c == NULL)
 		return kIOReturnBadArgument;
-	status = call(c, selector, 0, a);
+	uint32_t generation;
+	status = call(c, selector, 0, a, &generation);
 	connection_unref(c);
 	return status;
 }
 
 /* --- asynchronous calls --- */
-
-/* Have the port listen to the connection, once. */
-static kern_return_t join_port(struct connection *c, struct IONotificationPort *port)
-{
-	kern_return_t status = kIOReturnSuccess;
-	pthread_mutex_lock(&c->lock);
-	bool joined = c->ended; // then there is nothing to hear
-	for (uint32_t i = 0; i < c->n_ports && !joined; i++)
-		joined = c->ports[i] == port;
-	if (!joined)
-		status = connection_add_port(c, port);
-	pthread_mutex_unlock(&c->lock);
-	return status;
-}
 
 static kern_return_t begin(struct connection *c, mach_port_t wakePort, const uint64_t *reference,
 			   struct async_call **call)
@@ -245,7 +257,7 @@ static kern_return_t begin(struct connection *c, mach_port_t wakePort, const uin
 	if (object == NULL)
 		return kIOReturnBadArgument;
 	struct IONotificationPort *port = container_of(object, struct IONotificationPort, object);
-	kern_return_t status = join_port(c, port);
+	kern_return_t status = connection_join_port(c, port);
 	if (status == kIOReturnSuccess)
 		status = async_begin(c, port, reference[kIOAsyncCalloutFuncIndex],
 				     reference[kIOAsyncCalloutRefconIndex], call);
@@ -255,11 +267,12 @@ static kern_return_t begin(struct connection *c, mach_port_t wakePort, const uin
 
 /* The call came back. One that has completed meanwhile was accepted, whatever became of it then. */
 static kern_return_t settle(struct connection *c, struct async_call *begun,
-			    const struct call_arguments *a, kern_return_t status)
+			    const struct call_arguments *a, kern_return_t status,
+			    uint32_t generation)
 {
 	static const struct ring_reply nothing;
 	if (status == kIOReturnSuccess) {
-		async_accepted(begun);
+		async_accepted(c, begun, generation);
 	} else if (!async_refused(c, begun)) {
 		reason_clear();
 		call_store(a, &nothing, NULL);
@@ -286,8 +299,11 @@ static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	status = begin(c, wakePort, reference, &begun);
-	if (status == kIOReturnSuccess)
-		status = settle(c, begun, a, call(c, selector, async_number(begun), a));
+	uint32_t generation = 0;
+	if (status == kIOReturnSuccess) {
+		status = call(c, selector, async_number(begun), a, &generation);
+		status = settle(c, begun, a, status, generation);
+	}
 	connection_unref(c);
 	return status;
 }

@@ -404,6 +404,7 @@ static void *die_soon(void *context)
 	(void)context;
 	poll(&bell, 1, -1);
 	close_fdp(&fake.socket_fd); // the driver is gone, and so is dextd: nobody aborts the ring
+	fake_hang_up(&fake);
 	return NULL;
 }
 
@@ -641,6 +642,7 @@ static void end_with(void (*end)(void))
 static void die(void)
 {
 	close_fdp(&fake.socket_fd);
+	fake_tell_end(&fake, "it died, and is given up");
 }
 
 static void send_garbage(void)
@@ -676,6 +678,83 @@ END_TEST
 START_TEST(what_a_driver_owes_completes_when_it_is_closed)
 {
 	end_with(close_it);
+}
+END_TEST
+
+/* --- a driver that is replaced --- */
+
+struct restarts {
+	unsigned n;
+	uint32_t generation;
+	unsigned n_heard; // completions that came before
+	const struct heard *heard;
+};
+
+static void on_restart(void *refcon, io_connect_t connect, uint32_t generation)
+{
+	struct restarts *restarts = refcon;
+	ck_assert_uint_eq(connect, connection);
+	restarts->n++;
+	restarts->generation = generation;
+	restarts->n_heard = restarts->heard->n;
+}
+
+static void hear_why(void *refcon, IOReturn result)
+{
+	hear0(refcon, result);
+	assert_reason("died before it completed");
+}
+
+START_TEST(a_restart_settles_what_the_dead_driver_owed)
+{
+	struct fake_driver driver;
+	struct heard owed = { 0 }, done = { 0 }, later = { 0 };
+	struct restarts restarts = { .heard = &owed };
+	open_all();
+	ck_assert_int_eq(dext_connect_set_restart_handler(connection, port, on_restart, &restarts),
+			 kIOReturnSuccess);
+	fake_driver_start(&driver, &fake, accept_async);
+	ck_assert_int_eq(call_async((void (*)(void))hear_why, &owed), kIOReturnSuccess);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &done), kIOReturnSuccess);
+	fake_complete(&fake, atomic_load(&last_async), kIOReturnSuccess, 0);
+	fake_driver_stop(&driver);
+	fake_die(&fake);
+	dispatch_until(&done.n, 1);
+	while (port_is_readable())
+		dext_notification_port_dispatch(port);
+	ck_assert_uint_eq(owed.n + restarts.n, 0); // the next driver may come
+
+	/* Accepted by the new driver before anybody here has heard of it. */
+	fake_succeed(&fake);
+	fake_driver_start(&driver, &fake, accept_async);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &later), kIOReturnSuccess);
+	uint64_t number = atomic_load(&last_async);
+	fake_tell_restart(&fake);
+	dispatch_until(&restarts.n, 1);
+	ck_assert_uint_eq(restarts.generation, 2);
+	ck_assert_uint_eq(restarts.n_heard, 1);
+	ck_assert_uint_eq(owed.n, 1);
+	ck_assert_int_eq(owed.result, kIOReturnAborted);
+	ck_assert_uint_eq(later.n, 0);
+	fake_complete(&fake, number, kIOReturnSuccess, 0); // wakes over the new socket
+	dispatch_until(&later.n, 1);
+	ck_assert_int_eq(later.result, kIOReturnSuccess);
+	ck_assert_uint_eq(restarts.n, 1);
+	ck_assert_uint_eq(owed.n, 1);
+
+	/* A handler that was taken away is not called. */
+	ck_assert_int_eq(dext_connect_set_restart_handler(connection, NULL, NULL, NULL),
+			 kIOReturnSuccess);
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &owed), kIOReturnSuccess);
+	fake_driver_stop(&driver);
+	fake_die(&fake);
+	fake_succeed(&fake);
+	fake_tell_restart(&fake);
+	dispatch_until(&owed.n, 2);
+	ck_assert_uint_eq(restarts.n, 1);
+	ck_assert_int_eq(dext_connect_set_restart_handler(connection, NULL, on_restart, NULL),
+			 kIOReturnBadArgument);
+	close_all();
 }
 END_TEST
 
@@ -1222,7 +1301,8 @@ START_TEST(the_end_of_a_service_is_told_once)
 	ck_assert(!port_is_readable());
 	fake_driver_stop(&driver);
 	close_fdp(&fake.socket_fd); // the driver dies
-	tell(1, 5);                 // and dextd says so
+	fake_tell_end(&fake, "it died");
+	tell(1, 5); // and dextd says so
 	dispatch_until(&heard.n, 1);
 	dispatch_until(&seen.n, 1);
 	while (port_is_readable())
@@ -1253,6 +1333,7 @@ UNIT_TESTS("client", without_dextd_there_is_a_reason, a_dextd_that_hangs_up_is_a
 	   a_completion_finds_its_callback, a_call_may_complete_more_than_once,
 	   a_refused_call_never_calls_back, a_call_that_ends_with_its_connection_never_calls_back,
 	   a_call_that_called_back_passes_for_accepted, what_a_driver_owes_completes_when_it_dies,
+	   a_restart_settles_what_the_dead_driver_owed,
 	   what_a_driver_owes_completes_when_it_sends_garbage,
 	   what_a_driver_owes_completes_when_it_is_closed, a_callback_may_destroy_its_port,
 	   deliveries_are_not_overtaken, a_callback_may_call, a_callback_may_dispatch,

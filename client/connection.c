@@ -15,7 +15,9 @@
  * next one looks again, so in a stream neither side sends or takes a wake. One that finds little
  * says so, and from then on a wake is what makes the ports readable.
  *
- * The end. Whoever reads the end of the socket closes the ring (so that all calls end, on all
+ * A driver that dies is replaced, and the connection goes on: restart.c.
+ *
+ * The end. Whoever learns of it closes the ring (so that all calls end, on all
  * threads), completes what the driver owes, and tells who asked for the service's end. It happens
  * once; IOServiceClose does the same.
  */
@@ -85,7 +87,8 @@ static void leave_ports(struct connection *c)
 	free(ports);
 }
 
-kern_return_t connection_add_port(struct connection *c, struct IONotificationPort *port)
+/* With the lock held. */
+static kern_return_t add_port(struct connection *c, struct IONotificationPort *port)
 {
 	struct IONotificationPort **grown =
 		realloc(c->ports, (c->n_ports + 1) * sizeof(struct IONotificationPort *));
@@ -96,7 +99,34 @@ kern_return_t connection_add_port(struct connection *c, struct IONotificationPor
 	if (status == kIOReturnSuccess) {
 		object_ref(&port->object);
 		c->ports[c->n_ports++] = port;
+		if (c->socket_lost)
+			port_deafen(port, c);
 	}
+	return status;
+}
+
+/* With the lock held. */
+static bool has_port(const struct connection *c, const struct IONotificationPort *port)
+{
+	bool found = c->ended; // then there is nothing to hear
+	for (uint32_t i = 0; i < c->n_ports && !found; i++)
+		found = c->ports[i] == port;
+	return found;
+}
+
+/* dextd tells of restarts, so the port hears it too. It is never called with the lock held. */
+kern_return_t connection_join_port(struct connection *c, struct IONotificationPort *port)
+{
+	pthread_mutex_lock(&c->lock);
+	bool joined = has_port(c, port);
+	pthread_mutex_unlock(&c->lock);
+	kern_return_t status = joined ? kIOReturnSuccess : port_hear_directory(port);
+	if (joined || status != kIOReturnSuccess)
+		return status;
+	pthread_mutex_lock(&c->lock);
+	if (!has_port(c, port))
+		status = add_port(c, port);
+	pthread_mutex_unlock(&c->lock);
 	return status;
 }
 
@@ -118,6 +148,7 @@ static void connection_close(struct object *object)
 {
 	struct connection *c = connection_of(object);
 	struct DextDirectory_Close_Msg msg = { .connection = c->id };
+	restart_unregister(c);
 	pthread_mutex_lock(&c->lock);
 	end_locked(c, "the application closed the connection");
 	pthread_mutex_unlock(&c->lock);
@@ -136,6 +167,8 @@ static void connection_free(struct object *object)
 	close_fdp(&c->socket_fd);
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		close_fdp(&c->doorbell_fds[i]);
+	if (c->restart_handler.port != NULL)
+		object_unref(&c->restart_handler.port->object);
 	pthread_mutex_destroy(&c->lock);
 	buffers_deinit(&c->buffers);
 	submissions_free(c->submissions);
@@ -151,7 +184,7 @@ static void look(void *context)
 	connection_drain(context);
 }
 
-/* The descriptors are consumed, also on failure. */
+/* The descriptors are consumed, also on failure. The epoch was that of the open. */
 static int connection_new(struct connection **out, const struct DextDirectory_Open_Msg *msg)
 {
 	CLEANUP(close_fdp) int memory_fd = msg->memory;
@@ -177,6 +210,9 @@ static int connection_new(struct connection **out, const struct DextDirectory_Op
 	list_init(&c->regions);
 	c->id = msg->connection;
 	c->entry = msg->entry;
+	c->epoch = directory_epoch();
+	c->generation = 1;
+	list_init(&c->all);
 	c->ring = ring;
 	c->memory_fd = steal_fd(&memory_fd);
 	c->socket_fd = steal_fd(&socket_fd);
@@ -187,6 +223,24 @@ static int connection_new(struct connection **out, const struct DextDirectory_Op
 	ring_client_event_sleep(ring); // it is empty: the first event sends a wake
 	*out = c;
 	return 0;
+}
+
+static kern_return_t open_connection(struct connection **out, struct DextDirectory_Open_Msg *msg)
+{
+	uint64_t epoch = directory_epoch();
+	kern_return_t status = directory_call(&DextDirectory_Open_Shape, msg);
+	if (status != kIOReturnSuccess)
+		return status;
+	int ret = connection_new(out, msg);
+	if (ret < 0) {
+		struct DextDirectory_Close_Msg undo = { .connection = msg->connection };
+		directory_tell(&DextDirectory_Close_Shape, &undo);
+		return refuse(return_from_errno(ret), "dextd gave an unusable connection: %s",
+			      strerror(-ret));
+	}
+	(*out)->epoch = epoch;
+	restart_register(*out);
+	return kIOReturnSuccess;
 }
 
 kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32_t type,
@@ -204,17 +258,12 @@ kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32
 	kern_return_t status = entry_get_id(service, &msg.entry);
 	if (status != kIOReturnSuccess)
 		return status;
-	status = directory_call(&DextDirectory_Open_Shape, &msg);
+	restart_begin_open();
+	struct connection *c = NULL;
+	status = open_connection(&c, &msg);
+	restart_end_open();
 	if (status != kIOReturnSuccess)
 		return status;
-	struct connection *c;
-	int ret = connection_new(&c, &msg);
-	if (ret < 0) {
-		struct DextDirectory_Close_Msg undo = { .connection = msg.connection };
-		directory_tell(&DextDirectory_Close_Shape, &undo);
-		return refuse(return_from_errno(ret), "dextd gave an unusable connection: %s",
-			      strerror(-ret));
-	}
 	*connect = handle_new(&c->object);
 	return *connect != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
 }
@@ -282,14 +331,18 @@ static bool may_be_eventfd(int fd)
 static int keep_doorbell(struct connection *c, uint64_t worker, int doorbell_fd)
 {
 	CLEANUP(close_fdp) int fd = doorbell_fd;
-	if (worker >= RING_DOORBELLS || c->doorbell_fds[worker] >= 0 || !may_be_eventfd(fd))
+	if (worker == 0 || worker >= RING_DOORBELLS ||
+	    c->doorbell_generations[worker] == c->generation || !may_be_eventfd(fd))
 		return -EBADMSG;
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
-	c->doorbell_fds[worker] = steal_fd(&fd);
-	ring_client_set_doorbell(c->ring, (uint32_t)worker, c->doorbell_fds[worker],
-				 ring_client_generation(c->ring));
+	if (c->doorbell_fds[worker] < 0)
+		c->doorbell_fds[worker] = steal_fd(&fd);
+	else if (dup3(fd, c->doorbell_fds[worker], O_CLOEXEC) < 0)
+		return -errno;
+	c->doorbell_generations[worker] = c->generation;
+	ring_client_set_doorbell(c->ring, (uint32_t)worker, c->doorbell_fds[worker], c->generation);
 	return 0;
 }
 
@@ -319,7 +372,11 @@ static int read_message(struct connection *c, uint32_t *kind)
 {
 	struct ring_socket_message message;
 	int fd;
+	if (c->socket_lost)
+		return 0;
 	int ret = ring_socket_receive(c->socket_fd, &message, &fd);
+	if (ret < 0 && ret != -EBADMSG)
+		return restart_lose_socket(c, ret);
 	if (ret != 1)
 		return ret;
 	*kind = message.kind;
@@ -410,6 +467,8 @@ void connection_drain(struct connection *c)
 	pthread_mutex_unlock(&c->lock);
 	if (ended)
 		carry_out_end(c);
+	else
+		restart_look(c);
 }
 
 /* --- calling back straight from the ring --- */
@@ -473,6 +532,17 @@ void connection_dispatch(struct connection *c, struct IONotificationPort *port, 
 	pthread_mutex_unlock(&c->lock);
 	if (ended)
 		carry_out_end(c);
+	else
+		restart_look(c);
+}
+
+void connection_end(struct connection *c, const char *reason)
+{
+	pthread_mutex_lock(&c->lock);
+	bool ended = end_locked(c, reason);
+	pthread_mutex_unlock(&c->lock);
+	if (ended)
+		carry_out_end(c);
 }
 
 static int find_descriptor(struct connection *c, uint64_t sequence)
@@ -487,10 +557,15 @@ static int find_descriptor(struct connection *c, uint64_t sequence)
 /* It was sent before the reply that the caller has, so the socket is read no further than that.
  * What is wrong with the socket is left to connection_drain, and so is what a wake announced that
  * was on the way: nobody else will hear of it. */
-int connection_take_descriptor(struct connection *c, uint64_t sequence)
+int connection_take_descriptor(struct connection *c, uint64_t sequence, uint32_t generation)
 {
 	bool woken = false;
 	uint32_t kind;
+	pthread_mutex_lock(&c->lock);
+	bool behind = c->generation < generation;
+	pthread_mutex_unlock(&c->lock);
+	if (behind && restart_catch_up(c) != kIOReturnSuccess)
+		return -1;
 	pthread_mutex_lock(&c->lock);
 	int fd = find_descriptor(c, sequence);
 	for (int n = 0; n < MESSAGES_PER_TURN && fd < 0 && !c->ended; n++) {

@@ -13,6 +13,7 @@
 #include <base/list.h>
 #include <client/buffer.h>
 #include <client/handle.h>
+#include <client/restart.h>
 #include <client/submission.h>
 #include <client/turn.h>
 #include <wire/ring.h>
@@ -24,15 +25,22 @@ enum { CONNECTION_DESCRIPTORS_MAX = 8 };
 
 struct connection {
 	struct object object;
-	uint64_t id;    // dextd's
-	uint64_t entry; // the service
+	struct list all; // restart.c
+	uint64_t id;     // dextd's
+	uint64_t epoch;  // of dextd's conversation that it was opened in
+	uint64_t entry;  // the service
 	struct ring_client *ring;
-	int memory_fd, socket_fd;         // owned
+	int memory_fd;                    // owned
+	int socket_fd;                    // owned; its number stays, whatever becomes of the driver
 	int doorbell_fds[RING_DOORBELLS]; // owned; those after the first come with the lock held
 
 	pthread_mutex_t lock; // guards what follows, and reading of socket and events
-	bool ended;           // closed, or the driver is gone
-	struct {              // descriptors that came and were not claimed; the oldest first
+	bool ended;           // closed, or the driver is gone and is not replaced
+	bool socket_lost;     // the driver is gone, and dextd will say what follows
+	uint32_t generation;  // of the driver at the other end of the socket
+	uint32_t doorbell_generations[RING_DOORBELLS]; // whose they are
+	struct restart_handler restart_handler;
+	struct { // descriptors that came and were not claimed; the oldest first
 		uint64_t sequence;
 		int fd;
 	} descriptors[CONNECTION_DESCRIPTORS_MAX];
@@ -82,12 +90,16 @@ void connection_drain(struct connection *c);
  * is looked at only if it is readable. */
 void connection_dispatch(struct connection *c, struct IONotificationPort *port, bool readable);
 
-/* The descriptor that came with the call of that number; consumed by the caller; -1: none came. */
-int connection_take_descriptor(struct connection *c, uint64_t sequence);
+/* It ends here and now, if it has not: calls end, and completions come, as aborted. */
+void connection_end(struct connection *c, const char *reason);
+
+/* The descriptor that came with the call of that number, from the driver of that generation;
+ * consumed by the caller; -1: none came. */
+int connection_take_descriptor(struct connection *c, uint64_t sequence, uint32_t generation);
 void connection_drop_descriptors(struct connection *c);
 
-/* With the lock held: `port` hears of this connection from now on. */
-kern_return_t connection_add_port(struct connection *c, struct IONotificationPort *port);
+/* `port` hears of this connection from now on; once, however often it is asked. */
+kern_return_t connection_join_port(struct connection *c, struct IONotificationPort *port);
 /* The port is destroyed. */
 void connection_forget_port(struct connection *c, struct IONotificationPort *port);
 

@@ -3,6 +3,9 @@
 /*
  * The channel is opened, used and closed by who has the turn. A hang-up is only noted while a
  * channel function runs, and acted on when it has returned.
+ *
+ * dextd tells news of connections one at a time. News of one that is being opened here, and is not
+ * known yet, stays unanswered until that open is over.
  */
 
 #include <errno.h>
@@ -19,6 +22,7 @@
 #include <base/reason.h>
 #include <client/directory.h>
 #include <client/notification.h>
+#include <client/restart.h>
 #include <client/turn.h>
 #include <opendext/client.h>
 #include <wire/channel.h>
@@ -39,7 +43,63 @@ static void on_service_changed(void *context, struct channel_call *call, void *m
 	notification_service_changed(msg->cookie, msg->entry);
 }
 
+/* News that is not answered yet. */
+static struct {
+	struct channel_call *call;                             // turn; NULL: none
+	struct DextWatcher_ConnectionRestarted_Msg *restarted; // the call's, or:
+	struct DextWatcher_ConnectionEnded_Msg *ended;
+} news;
+static _Atomic bool news_waits;
+
+/* Hand it on, and answer. */
+static void settle_news(void)
+{
+	if (news.call == NULL)
+		return;
+	bool taken;
+	if (news.restarted != NULL) {
+		taken = restart_told(news.restarted->connection, news.restarted->generation,
+				     news.restarted->socket);
+		news.restarted->socket = taken ? -1 : news.restarted->socket;
+	} else {
+		taken = restart_told_end(news.ended->connection);
+	}
+	atomic_store(&news_waits, !taken);
+	if (!taken)
+		return;
+	channel_reply(news.call, kIOReturnSuccess, NULL);
+	news.call = NULL;
+}
+
+static void on_connection_restarted(void *context, struct channel_call *call, void *message)
+{
+	(void)context;
+	if (news.call != NULL) {
+		channel_reply(call, kIOReturnBusy, "one after the other");
+		return;
+	}
+	news.call = call;
+	news.restarted = message;
+	news.ended = NULL;
+	settle_news();
+}
+
+static void on_connection_ended(void *context, struct channel_call *call, void *message)
+{
+	(void)context;
+	if (news.call != NULL) {
+		channel_reply(call, kIOReturnBusy, "one after the other");
+		return;
+	}
+	news.call = call;
+	news.restarted = NULL;
+	news.ended = message;
+	settle_news();
+}
+
 static const struct channel_method methods[] = {
+	{ &DextWatcher_ConnectionRestarted_Shape, on_connection_restarted },
+	{ &DextWatcher_ConnectionEnded_Shape, on_connection_ended },
 	{ &DextWatcher_ServiceChanged_Shape, on_service_changed },
 	{ NULL, NULL },
 };
@@ -123,11 +183,17 @@ static kern_return_t connect_channel(void)
 /* With the turn taken, after every use. */
 static void settle(void)
 {
+	settle_news();
 	if (!hung_up)
 		return;
 	hung_up = false;
 	channel = channel_close(channel);
 	atomic_fetch_add(&epoch, 1);
+	if (news.call != NULL)
+		channel_reply(news.call, kIOReturnOffline, NULL);
+	news.call = NULL;
+	atomic_store(&news_waits, false);
+	restart_lost_directory();
 }
 
 static kern_return_t call(const struct OSMethodShape *shape, void *msg)
@@ -179,6 +245,17 @@ void directory_dispatch(void)
 		channel_dispatch(channel);
 		settle();
 	}
+	turn_give(&turn);
+}
+
+/* Whoever waits for the turn comes after who may have looked too early. */
+void directory_settle(void)
+{
+	if (!atomic_load(&news_waits))
+		return;
+	if (turn_take(&turn, "call to dextd") != kIOReturnSuccess)
+		return; // who has it settles at its end
+	settle();
 	turn_give(&turn);
 }
 

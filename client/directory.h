@@ -31,5 +31,8 @@ void directory_dispatch(void);
 /* Have `epoll_fd` tell, as `id`, when there is something to read. */
 kern_return_t directory_attach(int epoll_fd, uint64_t id);
 
+/* A connection was opened, or was not: news that waited for that goes where it belongs. */
+void directory_settle(void);
+
 /* Which conversation this is: it changes when dextd hangs up. */
 uint64_t directory_epoch(void);

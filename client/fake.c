@@ -17,6 +17,8 @@
 #include <protocol/dextd.h>
 #include <wire/channel.h>
 
+static _Thread_local bool hung_up; // the client has, or dextd is to
+
 /* --- dextd's methods --- */
 
 static void tell(struct fake *fake)
@@ -90,6 +92,7 @@ static void give_sound(struct fake *fake, struct DextDirectory_Open_Msg *msg)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	fake->socket_fd = pair[0];
 	fake->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fake->generation = 1;
 	ck_assert_int_eq(ring_server_open(&fake->ring, fake->memory_fd), 0);
 	msg->memory = fcntl(fake->memory_fd, F_DUPFD_CLOEXEC, 0);
 	msg->socket = pair[1];
@@ -145,8 +148,6 @@ static const struct channel_method methods[] = {
 
 /* --- dextd --- */
 
-static _Thread_local bool hung_up;
-
 static void on_hangup(void *context, struct channel *channel, int error)
 {
 	(void)context;
@@ -157,14 +158,51 @@ static void on_hangup(void *context, struct channel *channel, int error)
 
 static const struct channel_events events = { .on_hangup = on_hangup };
 
-/* True: readable; false: time to stop. */
+/* True: readable, or there is news; false: time to stop. */
 static bool wait_for(struct fake *fake, int fd, short what)
 {
-	struct pollfd fds[2] = { { .fd = fd, .events = what },
-				 { .fd = fake->stop_fd, .events = POLLIN } };
-	while (poll(fds, 2, -1) < 0)
+	struct pollfd fds[3] = { { .fd = fd, .events = what },
+				 { .fd = fake->stop_fd, .events = POLLIN },
+				 { .fd = fake->news_fd, .events = POLLIN } };
+	while (poll(fds, 3, -1) < 0)
 		continue;
 	return fds[1].revents == 0;
+}
+
+static void on_news_answer(void *context, kern_return_t status, const char *reason, void *msg)
+{
+	struct fake *fake = context;
+	(void)reason;
+	(void)msg;
+	if (status == kIOReturnSuccess)
+		atomic_fetch_add(&fake->n_news_answered, 1);
+}
+
+static void tell_news(struct fake *fake)
+{
+	uint64_t count;
+	if (read(fake->news_fd, &count, sizeof(count)) < 0)
+		return;
+	struct DextWatcher_ConnectionRestarted_Msg restarted = { .connection = 77,
+								 .generation = fake->generation,
+								 .socket = fake->news_socket };
+	struct DextWatcher_ConnectionEnded_Msg ended = { .connection = 77 };
+	switch (atomic_exchange(&fake->news, NEWS_NONE)) {
+	case NEWS_RESTARTED:
+		channel_call(fake->channel, &DextWatcher_ConnectionRestarted_Shape, &restarted, 0,
+			     on_news_answer, fake);
+		close_fdp(&fake->news_socket);
+		break;
+	case NEWS_ENDED:
+		channel_call(fake->channel, &DextWatcher_ConnectionEnded_Shape, &ended, 0,
+			     on_news_answer, fake);
+		break;
+	case NEWS_HANGUP:
+		hung_up = true;
+		break;
+	case NEWS_NONE:
+		break;
+	}
 }
 
 static void serve(struct fake *fake, int fd)
@@ -175,8 +213,10 @@ static void serve(struct fake *fake, int fd)
 	fake->channel = channel;
 	hung_up = false;
 	while (!hung_up && atomic_load(&fake->manner) == FAKE_SERVES &&
-	       wait_for(fake, fd, channel_poll_events(channel)))
+	       wait_for(fake, fd, channel_poll_events(channel))) {
 		channel_dispatch(channel);
+		tell_news(fake);
+	}
 	channel_close(channel);
 }
 
@@ -212,7 +252,9 @@ static void *run(void *context)
 void fake_init(struct fake *fake)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	*fake = (struct fake){ .memory_fd = -1, .socket_fd = -1, .doorbell_fd = -1 };
+	*fake = (struct fake){
+		.memory_fd = -1, .socket_fd = -1, .doorbell_fd = -1, .news_socket = -1
+	};
 	strcpy(fake->folder, "/tmp/dext-client-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(fake->folder));
 	snprintf(fake->path, sizeof(fake->path), "%s/socket", fake->folder);
@@ -222,6 +264,7 @@ void fake_init(struct fake *fake)
 			 0);
 	ck_assert_int_eq(listen(fake->listen_fd, 0), 0);
 	fake->stop_fd = eventfd(0, EFD_CLOEXEC);
+	fake->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	setenv("OPENDEXT_SOCKET", fake->path, 1);
 	pthread_create(&fake->thread, NULL, run, fake);
 }
@@ -234,6 +277,8 @@ void fake_deinit(struct fake *fake)
 	fake_drop_connection(fake);
 	close(fake->listen_fd);
 	close(fake->stop_fd);
+	close(fake->news_fd);
+	close_fdp(&fake->news_socket);
 	unlink(fake->path);
 	rmdir(fake->folder);
 	OSObjectRelease(fake->entries);
@@ -247,6 +292,45 @@ void fake_drop_connection(struct fake *fake)
 	close_fdp(&fake->memory_fd);
 	close_fdp(&fake->socket_fd);
 	close_fdp(&fake->doorbell_fd);
+}
+
+static void tell_soon(struct fake *fake, enum fake_news news)
+{
+	uint64_t one = 1;
+	atomic_store(&fake->news, news);
+	ck_assert_int_eq(write(fake->news_fd, &one, sizeof(one)), sizeof(one));
+}
+
+void fake_hang_up(struct fake *fake)
+{
+	tell_soon(fake, NEWS_HANGUP);
+}
+
+void fake_die(struct fake *fake)
+{
+	fake->ring = ring_server_close(fake->ring);
+	close_fdp(&fake->socket_fd);
+}
+
+void fake_succeed(struct fake *fake)
+{
+	int pair[2];
+	ck_assert_int_eq(ring_raise_generation(fake->memory_fd, ++fake->generation, "it died"), 0);
+	ck_assert_int_eq(ring_server_open(&fake->ring, fake->memory_fd), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	fake->socket_fd = pair[0];
+	fake->news_socket = pair[1];
+}
+
+void fake_tell_restart(struct fake *fake)
+{
+	tell_soon(fake, NEWS_RESTARTED);
+}
+
+void fake_tell_end(struct fake *fake, const char *reason)
+{
+	ck_assert_int_eq(ring_abort(fake->memory_fd, kIOReturnAborted, reason), 0);
+	tell_soon(fake, NEWS_ENDED);
 }
 
 static void *run_driver(void *context)

@@ -26,9 +26,11 @@ enum fake_manner {
 /* What an Open hands out, when not a sound connection. */
 enum fake_gift { GIFT_SOUND, GIFT_NOTHING, GIFT_NO_RING, GIFT_SHRINKABLE };
 
+enum fake_news { NEWS_NONE, NEWS_RESTARTED, NEWS_ENDED, NEWS_HANGUP };
+
 struct fake {
 	char folder[32], path[64];
-	int listen_fd, stop_fd;
+	int listen_fd, stop_fd, news_fd;
 	pthread_t thread;
 	_Atomic enum fake_manner manner;
 	struct channel *channel;                // of the thread
@@ -44,14 +46,29 @@ struct fake {
 	_Atomic uint64_t tell_cookie,
 		tell_entry; // FAKE_SERVES: sent as ServiceChanged after the next reply
 
+	/* What news_fd says is to be told. */
+	_Atomic enum fake_news news;
+	int news_socket; // owned
+	_Atomic uint32_t n_news_answered;
+
 	/* The driver's side of the last connection. */
 	int memory_fd, socket_fd, doorbell_fd;
+	uint32_t generation;
 	struct ring_server *ring;
 };
 
 void fake_init(struct fake *fake); // and OPENDEXT_SOCKET
 void fake_deinit(struct fake *fake);
-void fake_drop_connection(struct fake *fake); // the driver dies
+void fake_drop_connection(struct fake *fake);
+void fake_hang_up(struct fake *fake); // dextd does
+
+/* The driver dies: its socket closes. What it had in its hands stays in the ring. */
+void fake_die(struct fake *fake);
+/* A further driver has the ring; and dextd tells so. */
+void fake_succeed(struct fake *fake);
+void fake_tell_restart(struct fake *fake);
+/* There is none: dextd ends the ring and tells. */
+void fake_tell_end(struct fake *fake, const char *reason);
 
 /* --- a driver that answers: `serve` fills the reply; false: no answer --- */
 

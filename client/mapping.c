@@ -7,6 +7,9 @@
  * before the reply, under the call's number. The range is checked against the file, and the mapping
  * guarded: the memory may still vanish, and then reads as zeroes.
  *
+ * A mapping of a driver that died stays what it is, until it is unmapped; a type is then mapped
+ * anew, from the driver that follows.
+ *
  * One type is one mapping, counted. Maps and unmaps of a connection are made one after the other,
  * so that what is mapped here and what the driver remembers agree.
  */
@@ -30,8 +33,9 @@ struct mapping {
 	struct list link; // connection.mappings
 	struct list all;  // `mappings` below
 	uint32_t type;
-	bool read_only; // as it was asked for
-	uint32_t count; // of maps without an unmap
+	bool read_only;      // as it was asked for
+	uint32_t generation; // of the driver whose memory it is
+	uint32_t count;      // of maps without an unmap
 	uint8_t *address;
 	size_t length;
 	void *base; // what was mmapped: whole pages
@@ -46,6 +50,7 @@ static struct list mappings = { &mappings, &mappings };
 /* What the driver announced. */
 struct range {
 	uint64_t offset, length;
+	uint32_t generation; // of the driver
 	bool read_only;
 };
 
@@ -169,7 +174,8 @@ static kern_return_t ask_for_memory(struct connection *c, uint32_t type, struct 
 	kern_return_t status = connection_call(c, &request, &reply);
 	if (status != kIOReturnSuccess)
 		return status;
-	*fd = connection_take_descriptor(c, request.sequence);
+	range->generation = reply.generation;
+	*fd = connection_take_descriptor(c, request.sequence, reply.generation);
 	connection_drop_descriptors(c); // of maps that timed out
 	if (*fd < 0 || reply.n_scalars != 3) {
 		close_fdp(fd);
@@ -197,6 +203,7 @@ static kern_return_t map_new(struct connection *c, uint32_t type, bool read_only
 		return status;
 	}
 	m->type = type;
+	m->generation = range.generation;
 	m->read_only = read_only;
 	list_append(&c->mappings, &m->link);
 	*out = m;
@@ -205,11 +212,27 @@ static kern_return_t map_new(struct connection *c, uint32_t type, bool read_only
 
 /* --- the public calls --- */
 
+static bool is_present(struct connection *c, const struct mapping *m)
+{
+	return m->generation == ring_client_generation(c->ring);
+}
+
+/* Of the present driver. */
 static struct mapping *find(struct connection *c, uint32_t type)
 {
 	struct mapping *m;
 	list_for_each(m, &c->mappings, link)
-		if (m->type == type)
+		if (m->type == type && is_present(c, m))
+			return m;
+	return NULL;
+}
+
+/* Of any. */
+static struct mapping *find_at(struct connection *c, uint32_t type, mach_vm_address_t address)
+{
+	struct mapping *m;
+	list_for_each(m, &c->mappings, link)
+		if (m->type == type && (mach_vm_address_t)(uintptr_t)m->address == address)
 			return m;
 	return NULL;
 }
@@ -269,12 +292,14 @@ kern_return_t IOConnectMapMemory64(io_connect_t connect, uint32_t memoryType, ta
 
 static kern_return_t unmap(struct connection *c, uint32_t type, mach_vm_address_t address)
 {
-	struct mapping *m = find(c, type);
-	if (m == NULL || (mach_vm_address_t)(uintptr_t)m->address != address)
+	struct mapping *m = find_at(c, type, address);
+	if (m == NULL)
 		return refuse(kIOReturnBadArgument, "type %u is not mapped at that address", type);
 	if (--m->count == 0) {
+		bool present = is_present(c, m);
 		mapping_free(m);
-		tell_unmapped(c, type);
+		if (present)
+			tell_unmapped(c, type);
 	}
 	return kIOReturnSuccess;
 }

@@ -236,6 +236,27 @@ void port_ignore(struct IONotificationPort *port, struct connection *connection)
 		source_free(source);
 }
 
+void port_deafen(struct IONotificationPort *port, struct connection *connection)
+{
+	(void)epoll_ctl(port->epoll_fd, EPOLL_CTL_DEL, connection_fd(connection), NULL);
+}
+
+int port_hear(struct IONotificationPort *port, struct connection *connection)
+{
+	pthread_mutex_lock(&port->lock);
+	struct source *source = find_source(port, connection);
+	int ret = 0;
+	if (source != NULL)
+		ret = add_descriptor(port->epoll_fd, connection_fd(connection), source->id);
+	pthread_mutex_unlock(&port->lock);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+kern_return_t port_hear_directory(struct IONotificationPort *port)
+{
+	return directory_attach(port->epoll_fd, ID_DIRECTORY);
+}
+
 kern_return_t port_watch(struct IONotificationPort *port)
 {
 	kern_return_t status = directory_attach(port->epoll_fd, ID_DIRECTORY);

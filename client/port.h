@@ -54,6 +54,12 @@ static inline bool port_is_destroyed(const struct IONotificationPort *port)
 /* Listen to the connection's socket; once, however often it is asked. */
 kern_return_t port_listen(struct IONotificationPort *port, struct connection *connection);
 void port_ignore(struct IONotificationPort *port, struct connection *connection);
+/* The connection's socket is at its end: it is not listened to until port_hear, when its number is
+ * another socket's. Negative errno. */
+void port_deafen(struct IONotificationPort *port, struct connection *connection);
+int port_hear(struct IONotificationPort *port, struct connection *connection);
+/* Listen to what dextd tells of connections. */
+kern_return_t port_hear_directory(struct IONotificationPort *port);
 /* Have every connection looked at in the next dispatch. */
 void port_look_again(struct IONotificationPort *port);
 

@@ -55,13 +55,20 @@ static kern_return_t make_file(size_t size, int *out)
 	return kIOReturnSuccess;
 }
 
-static kern_return_t tell(struct connection *c, const struct region *region, int fd)
+/* *stale: it went to a driver that is gone. */
+static kern_return_t try_to_tell(struct connection *c, const struct region *region, int fd,
+				 bool *stale)
 {
 	struct ring_request request = { .kind = RING_REGISTER, .n_scalars = 3 };
 	struct ring_reply reply;
+	*stale = false;
+	kern_return_t status = restart_catch_up(c);
+	if (status != kIOReturnSuccess)
+		return status;
 	uint64_t sequence = ++c->n_registered;
 	int ret = ring_socket_send(c->socket_fd, RING_SOCKET_REGION, sequence, fd);
-	if (ret == -EPIPE || ret == -ECONNRESET)
+	*stale = ret == -EPIPE || ret == -ECONNRESET;
+	if (*stale)
 		return refuse(kIOReturnOffline, "the driver's process has ended");
 	if (ret < 0)
 		return refuse(return_from_errno(ret), "a buffer cannot be sent to the driver: %s",
@@ -69,7 +76,18 @@ static kern_return_t tell(struct connection *c, const struct region *region, int
 	request.scalars[0] = (uint64_t)(uintptr_t)region->address;
 	request.scalars[1] = region->size;
 	request.scalars[2] = sequence;
-	return connection_call(c, &request, &reply);
+	status = connection_call(c, &request, &reply);
+	*stale = reply.stale;
+	return status;
+}
+
+static kern_return_t tell(struct connection *c, const struct region *region, int fd)
+{
+	bool stale = true;
+	kern_return_t status = kIOReturnSuccess;
+	for (unsigned tries = 0; stale && tries < BUFFER_TRIES; tries++)
+		status = try_to_tell(c, region, fd, &stale);
+	return status;
 }
 
 static kern_return_t region_new(struct connection *c, size_t size, void **address)

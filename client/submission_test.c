@@ -533,6 +533,7 @@ START_TEST(a_wait_finds_its_driver_gone_by_itself)
 	must_submit(1, DEXT_CALL_MORE, &calls[0]);
 	must_submit(2, 0, &calls[1]);
 	close_fdp(&fake.socket_fd);
+	fake_hang_up(&fake);
 	ck_assert_int_eq(await(calls[0], &out), kIOReturnAborted);
 	assert_reason("ended");
 	ck_assert_int_eq(await(calls[1], &out), kIOReturnAborted);

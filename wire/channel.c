@@ -745,6 +745,11 @@ void channel_reply(struct channel_call *call, kern_return_t status, const char *
 	channel_unref(channel);
 }
 
+bool channel_is_open(const struct channel *channel)
+{
+	return is_open(channel);
+}
+
 int channel_fd(const struct channel *channel)
 {
 	return channel->fd;

@@ -15,6 +15,7 @@
  * Any callback may close the channel it came from.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <DriverKit/OSMetaClass.h>
@@ -53,6 +54,8 @@ int channel_open(struct channel **out, int fd, const struct channel_method *meth
 		 const struct channel_events *events, void *context);
 struct channel *channel_close(struct channel *channel); // returns NULL; ends pending calls
 
+/* False: it has ended, from either side; what ends with it is told of right now. */
+bool channel_is_open(const struct channel *channel);
 int channel_fd(const struct channel *channel);
 short channel_poll_events(const struct channel *channel);
 void channel_dispatch(struct channel *channel);

@@ -265,6 +265,15 @@ bool ring_view_closed(const struct ring_view *view, struct ring_reply *reply)
 
 /* --- the end --- */
 
+/* As much of it as there is room for. */
+static void store_text(_Atomic uint64_t *to, const char *reason)
+{
+	char text[RING_NOTICE_TEXT] = "";
+	if (snprintf(text, sizeof(text), "%s", reason) >= (int)sizeof(text))
+		text_cut(text, sizeof(text));
+	ring_store(to, text, sizeof(text));
+}
+
 static void close_ring(struct ring_header *header, IOReturn status, const char *reason)
 {
 	uint32_t index = atomic_fetch_add(&header->n_notices, 1);
@@ -273,12 +282,9 @@ static void close_ring(struct ring_header *header, IOReturn status, const char *
 		atomic_compare_exchange_strong(&header->closed, &none, RING_NOTICES + 1);
 		return;
 	}
-	char text[RING_NOTICE_TEXT] = "";
-	if (snprintf(text, sizeof(text), "%s", reason) >= (int)sizeof(text))
-		text_cut(text, sizeof(text));
 	atomic_store_explicit(&header->notices[index].status, (uint32_t)status,
 			      memory_order_relaxed);
-	ring_store(header->notices[index].text, text, sizeof(text));
+	store_text(header->notices[index].text, reason);
 	atomic_compare_exchange_strong(&header->closed, &none, index + 1);
 }
 
@@ -314,12 +320,13 @@ int ring_abort(int memory_fd, IOReturn status, const char *reason)
 	return 0;
 }
 
-int ring_raise_generation(int memory_fd, uint32_t generation)
+int ring_raise_generation(int memory_fd, uint32_t generation, const char *reason)
 {
 	struct ring_view view;
 	int ret = view_init_known(&view, memory_fd);
 	if (ret < 0)
 		return ret;
+	store_text(view.header->obituary, reason);
 	atomic_store(&view.header->generation, generation);
 	ring_view_deinit(&view);
 	return 0;

@@ -78,6 +78,7 @@ struct ring_reply {
 	uint32_t n_scalars;
 	uint32_t structure_size; // in the buffer, if the caller's room is larger than a block
 	uint32_t generation;     // of the ring, when it was answered; set by the ring
+	bool stale;              // for the caller's use: it was refused as that
 	uint64_t scalars[RING_SCALARS];
 	uint8_t structure[RING_BLOCK];
 	char reason[RING_PAYLOAD]; // NUL-terminated; empty on success
@@ -130,8 +131,9 @@ int ring_create(int *memory_fd);
 /* End every call in flight with `status` and `reason`, refuse new ones, wake all who wait.
  * -EBADMSG: this is no memory that ring_create made. */
 int ring_abort(int memory_fd, IOReturn status, const char *reason);
-/* Before a further dext is given the ring: its number, one more than the last; the first has 1. */
-int ring_raise_generation(int memory_fd, uint32_t generation);
+/* Before a further dext is given the ring: its number, one more than the last; the first has 1; and
+ * why the last one ended, for those whose call it took with it. */
+int ring_raise_generation(int memory_fd, uint32_t generation, const char *reason);
 
 /* --- the dext's side: one thread at a time for calls, which may be another than the one for
  * events; ring_server_reply any may call --- */
@@ -181,6 +183,7 @@ void ring_client_set_look(struct ring_client *c, void (*look)(void *context), vo
 void ring_client_set_doorbell(struct ring_client *c, uint32_t worker, int doorbell_fd,
 			      uint32_t generation);
 uint32_t ring_client_generation(const struct ring_client *c); // as it is now
+bool ring_client_is_closed(const struct ring_client *c);
 /* How both sides wait for each other from now on. */
 void ring_client_set_waiting(struct ring_client *c, enum waiting_policy policy);
 /* Submit and wait for the reply, at most timeout_ms; request->sequence is set. 0: `reply` is valid:

@@ -232,6 +232,11 @@ uint32_t ring_client_generation(const struct ring_client *c)
 	return atomic_load(&c->view.header->generation);
 }
 
+bool ring_client_is_closed(const struct ring_client *c)
+{
+	return atomic_load(&c->view.header->closed) != 0;
+}
+
 static bool has_doorbell(struct ring_client *c, uint32_t worker)
 {
 	return atomic_load(&c->doorbell_generations[worker]) == ring_client_generation(c) &&

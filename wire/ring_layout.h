@@ -55,6 +55,9 @@ struct ring_header {
 	_Atomic uint32_t client_sleeps;           // set by the reader, cleared by who wakes it
 
 	_Alignas(64) struct ring_notice notices[RING_NOTICES];
+
+	/* Written by dextd, read by the dext that follows: why the last one ended. */
+	_Alignas(64) _Atomic uint64_t obituary[RING_NOTICE_TEXT / 8];
 };
 
 /* Of a slot: what a successor of the dext is to know. Only dexts look at it, so that its line stays

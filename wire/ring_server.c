@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include <base/text.h>
 #include <wire/futex.h>
 #include <wire/ring_layout.h>
 
@@ -419,15 +420,20 @@ static int go_on_with_events(struct ring_server *s)
 static void abort_call(struct ring_server *s, uint32_t index, uint32_t deaths)
 {
 	struct ring_slot *slot = &s->view.slots[index];
-	static const struct ring_reply once = {
-		.reason = "the driver died while it executed this call",
-	};
-	static const struct ring_reply often = {
-		.reason = "the driver died each time that it executed this call",
-	};
-	write_refusal(slot, deaths < RING_DEATHS ? &once : &often);
+	struct ring_reply reply;
+	char why[RING_NOTICE_TEXT];
+	ring_load(why, s->view.header->obituary, sizeof(why));
+	why[sizeof(why) - 1] = '\0';
+	text_print(reply.reason, sizeof(reply.reason), "the driver died %s this call: %s",
+		   deaths < RING_DEATHS ? "while it executed" : "each time that it executed", why);
+	write_refusal(slot, &reply);
 	atomic_store_explicit(&slot->status, (uint32_t)kIOReturnAborted, memory_order_relaxed);
 	(void)end_call(s, index, RING_ANSWERED);
+}
+
+static bool comes_with_descriptor(uint32_t kind)
+{
+	return kind == RING_SHARE || kind == RING_REGISTER;
 }
 
 /* A call that was taken: now it is ours, to be settled once. */
@@ -442,7 +448,7 @@ static void settle(struct ring_server *s, uint32_t index, uint64_t ticket)
 	if (deaths > 0 && deaths < RING_DEATHS) {
 		set_use(s, index, SLOT_TAKEN | SLOT_AGAIN | SLOT_WAITS);
 		s->n_again++;
-	} else if (load(&s->view.slots[index].kind) == RING_SHARE) {
+	} else if (comes_with_descriptor(load(&s->view.slots[index].kind))) {
 		(void)end_call(s, index, RING_STALE);
 	} else {
 		abort_call(s, index, deaths);

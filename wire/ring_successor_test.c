@@ -43,7 +43,7 @@ static void end(void)
 static void succeed(void)
 {
 	server = ring_server_close(server);
-	ck_assert_int_eq(ring_raise_generation(memory_fd, ++generation), 0);
+	ck_assert_int_eq(ring_raise_generation(memory_fd, ++generation, "of old age"), 0);
 	ck_assert_int_eq(ring_server_open(&server, memory_fd), 0);
 	ck_assert_uint_eq(ring_server_generation(server), generation);
 }
@@ -162,7 +162,7 @@ START_TEST(a_call_that_was_taken_is_aborted)
 	submit(&call, RING_CALL, 1);
 	take(&request, 1);
 	succeed();
-	expect_abort(&call, "the driver died while it executed this call");
+	expect_abort(&call, "the driver died while it executed this call: of old age");
 	expect_nothing_waits();
 
 	/* And its slot is as good as any. */
@@ -217,7 +217,7 @@ START_TEST(a_note_does_not_outlive_its_call)
 	submit(&call, RING_CALL, 1);
 	take(&request, 1);
 	succeed();
-	expect_abort(&call, "the driver died while it executed this call");
+	expect_abort(&call, "the driver died while it executed this call: of old age");
 	end();
 }
 END_TEST
@@ -236,7 +236,7 @@ START_TEST(a_replayable_call_that_kills_its_servers_is_aborted)
 		ring_server_note_replayable(server, &request);
 	}
 	succeed();
-	expect_abort(&call, "the driver died each time that it executed this call");
+	expect_abort(&call, "the driver died each time that it executed this call: of old age");
 	expect_nothing_waits();
 	end();
 }
@@ -256,7 +256,7 @@ START_TEST(replays_come_in_order_and_before_the_rest)
 			ring_server_note_replayable(server, &request);
 	}
 	succeed();
-	expect_abort(&calls[1], "the driver died while it executed this call");
+	expect_abort(&calls[1], "the driver died while it executed this call: of old age");
 	take(&request, 1);
 	succeed();
 	static const uint64_t order[] = { 1, 3, 4 };
@@ -354,7 +354,7 @@ static void begin_to_scribble(void)
 	begin();
 	ck_assert_int_eq(ring_view_init(&scribbler, memory_fd), 0);
 	server = ring_server_close(server);
-	ck_assert_int_eq(ring_raise_generation(memory_fd, ++generation), 0);
+	ck_assert_int_eq(ring_raise_generation(memory_fd, ++generation, "of old age"), 0);
 }
 
 static void end_scribbling(void)

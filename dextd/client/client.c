@@ -182,6 +182,7 @@ static int client_new(struct daemon *daemon, int accepted)
 	client->gid = peer.gid;
 	list_init(&client->connections);
 	list_init(&client->watches);
+	list_init(&client->news);
 	read_name(client);
 	int ret = conversation_open(&client->conversation, daemon->loop, steal_fd(&fd),
 				    directory_methods, &events, client);

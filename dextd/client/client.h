@@ -6,6 +6,7 @@
  * holds, what it watches. Everything it holds is counted against it and ends with it.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -35,6 +36,8 @@ struct client {
 	struct list link;        // daemon.clients
 	struct list connections; // connection.client_link
 	struct list watches;     // watch.link
+	struct list news;        // connection.news_link: what it is to be told, the oldest first
+	bool telling;            // it has not answered the last of them
 	struct daemon *daemon;
 	struct conversation conversation;
 	unsigned n_connections, n_watches;

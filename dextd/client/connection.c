@@ -4,7 +4,11 @@
  * the application is answered when the dext has answered. Either side may die at any step: an
  * opening that lost its application is closed again as soon as the dext has answered.
  *
- * A connection whose dext has died stays, without an entry, until its application closes it.
+ * A connection whose dext has died waits, an orphan of its service, for the next one. When that has
+ * started, it is asked to go on: with the memory, whose generation is raised first, and the
+ * doorbell that there were, and one end of a new socket; the application is told, and given the
+ * other end (news.c). One that is not wanted any more, by the new dext or because there is none,
+ * has ended: it stays, without an entry, until its application closes it.
  */
 
 #include <dextd/client/connection.h>
@@ -25,6 +29,7 @@
 #include <base/reason.h>
 #include <dextd/client/awake.h>
 #include <dextd/client/client.h>
+#include <dextd/client/news.h>
 #include <dextd/daemon.h>
 #include <dextd/process/dext.h>
 #include <dextd/client/policy.h>
@@ -40,6 +45,7 @@ static void connection_free(struct connection *c)
 		registry_remove(&c->daemon->registry, c->entry);
 	list_remove(&c->client_link);
 	list_remove(&c->dext_link);
+	list_remove(&c->news_link);
 	if (c->client != NULL)
 		c->client->n_connections--;
 	c->daemon->n_connections--;
@@ -65,7 +71,8 @@ static int add_entry(struct connection *c, struct entry *service)
 	return 0;
 }
 
-static int connection_new(struct connection **out, struct client *client, struct entry *service)
+static int connection_new(struct connection **out, struct client *client, struct entry *service,
+			  uint32_t type)
 {
 	struct connection *c = calloc(1, sizeof(*c));
 	if (c == NULL)
@@ -73,6 +80,9 @@ static int connection_new(struct connection **out, struct client *client, struct
 	c->daemon = client->daemon;
 	c->client = client;
 	c->dext = service->service->dext;
+	c->type = type;
+	c->generation = 1;
+	list_init(&c->news_link);
 	c->memory_fd = c->socket_fd = c->doorbell_fd = -1;
 	list_append(&client->connections, &c->client_link);
 	list_append(&c->dext->connections, &c->dext_link);
@@ -114,6 +124,7 @@ static void forget_client(struct connection *c)
 	if (c->client == NULL)
 		return;
 	list_remove(&c->client_link);
+	list_remove(&c->news_link);
 	c->client->n_connections--;
 	c->client = NULL;
 }
@@ -121,7 +132,7 @@ static void forget_client(struct connection *c)
 void connection_close(struct connection *c)
 {
 	forget_client(c);
-	if (c->call != NULL || c->closing)
+	if (c->call != NULL || c->closing || c->resuming)
 		return; // the dext's answer decides
 	c->deadline_ns = clock_deadline_ns(c->daemon->options.stop_timeout_ms);
 	const struct DextHost_CloseConnection_Msg msg = { .connection = c->id };
@@ -142,30 +153,40 @@ struct connection *connection_find(struct client *client, uint64_t id)
 	return NULL;
 }
 
-/* The dext's side of it is no more. One that is being opened or closed is freed by the answer,
- * which the end of the channel brings. */
-static void end(struct connection *c, const char *reason)
+/* --- the end --- */
+
+/* No dext has it. */
+static void leave_dext(struct connection *c)
 {
-	(void)ring_abort(c->memory_fd, kIOReturnAborted, reason);
-	awake_release(c->daemon, c);
-	if (c->entry != NULL)
-		registry_remove(&c->daemon->registry, c->entry);
-	c->entry = NULL;
-	if (c->closing || c->call != NULL)
-		return;
 	list_remove(&c->dext_link);
 	c->dext = NULL;
 	if (c->client == NULL)
 		connection_free(c);
 }
 
-void connection_dext_died(struct dext *dext, const char *reason)
+/* No dext will serve it any more. One that a dext is asked about is freed by the answer, which the
+ * end of the channel brings. */
+static void end(struct connection *c, const char *reason)
 {
-	char text[REASON_MAX];
-	text_print(text, sizeof(text), "the driver died: %s", reason);
-	struct connection *c, *tmp;
-	list_for_each_safe(c, tmp, &dext->connections, dext_link)
-		end(c, text);
+	(void)ring_abort(c->memory_fd, kIOReturnAborted, reason);
+	awake_release(c->daemon, c);
+	close_fdp(&c->socket_fd);
+	if (c->entry != NULL)
+		registry_remove(&c->daemon->registry, c->entry);
+	c->entry = NULL;
+	if (c->call == NULL)
+		news_of(c);
+	if (!c->closing && !c->resuming && c->call == NULL)
+		leave_dext(c);
+}
+
+static void orphan(struct connection *c, struct service *service)
+{
+	list_remove(&c->dext_link);
+	list_remove(&c->news_link);
+	close_fdp(&c->socket_fd);
+	list_append(&service->orphans, &c->dext_link);
+	c->dext = NULL;
 }
 
 void connection_end_below(struct dext *dext, const struct entry *entry, const char *reason)
@@ -177,17 +198,39 @@ void connection_end_below(struct dext *dext, const struct entry *entry, const ch
 	}
 }
 
+void connection_service_left(struct dext *dext, struct service *service, bool keep,
+			     const char *reason)
+{
+	struct connection *c, *tmp;
+	list_for_each_safe(c, tmp, &dext->connections, dext_link) {
+		if (c->entry == NULL || !registry_is_below(c->entry, service->entry))
+			continue;
+		if (keep && c->call == NULL && !c->closing && !c->resuming)
+			orphan(c, service);
+		else
+			end(c, reason);
+	}
+}
+
+void connection_end_orphans(struct service *service, const char *reason)
+{
+	while (!list_empty(&service->orphans))
+		end(container_of(service->orphans.next, struct connection, dext_link), reason);
+}
+
 /* --- opening --- */
 
 static int hand_out(struct connection *c)
 {
 	struct DextDirectory_Open_Msg *msg = c->msg;
-	msg->memory = fcntl(c->memory_fd, F_DUPFD_CLOEXEC, 0);
-	if (msg->memory < 0)
+	CLEANUP(close_fdp) int memory_fd = fcntl(c->memory_fd, F_DUPFD_CLOEXEC, 0);
+	CLEANUP(close_fdp) int doorbell_fd = fcntl(c->doorbell_fd, F_DUPFD_CLOEXEC, 0);
+	if (memory_fd < 0 || doorbell_fd < 0)
 		return -errno;
 	msg->connection = c->id;
+	msg->memory = steal_fd(&memory_fd);
 	msg->socket = steal_fd(&c->socket_fd);
-	msg->doorbell = steal_fd(&c->doorbell_fd);
+	msg->doorbell = steal_fd(&doorbell_fd);
 	return 0;
 }
 
@@ -218,7 +261,8 @@ static void on_opened(void *context, kern_return_t status, const char *reason, v
 		connection_close(c); // nobody took it
 }
 
-static int ask_dext(struct connection *c, struct entry *service, uint32_t type)
+/* With this process's end of a new socket in socket_fd. */
+static int ask_dext(struct connection *c, const struct entry *service, channel_reply_fn on_reply)
 {
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -231,7 +275,8 @@ static int ask_dext(struct connection *c, struct entry *service, uint32_t type)
 	const struct DextHost_OpenConnection_Msg msg = {
 		.service = service->id,
 		.connection = c->id,
-		.type = type,
+		.type = c->type,
+		.generation = c->generation,
 		.client = who,
 		.memory = c->memory_fd,
 		.socket = theirs,
@@ -239,7 +284,7 @@ static int ask_dext(struct connection *c, struct entry *service, uint32_t type)
 	};
 	c->deadline_ns = clock_deadline_ns(c->daemon->options.start_timeout_ms);
 	return dext_request(c->dext, &DextHost_OpenConnection_Shape, &msg,
-			    c->daemon->options.start_timeout_ms, on_opened, c);
+			    c->daemon->options.start_timeout_ms, on_reply, c);
 }
 
 static IOReturn may_open(const struct client *client, const struct entry *entry)
@@ -282,14 +327,77 @@ void connection_open(struct client *client, struct entry *service, struct channe
 		return;
 	}
 	struct connection *c = NULL;
-	int ret = connection_new(&c, client, service);
+	int ret = connection_new(&c, client, service, msg->type);
 	if (ret == 0) {
 		c->call = call;
 		c->msg = msg;
-		ret = ask_dext(c, service, msg->type);
+		ret = ask_dext(c, service, on_opened);
 		if (ret < 0)
 			connection_free(c);
 	}
 	if (ret < 0)
 		channel_reply(call, return_from_errno(ret), reason_last());
+}
+
+/* --- going on --- */
+
+/* Has the service left this dext, or is it about to? */
+static bool is_leaving(const struct dext *dext, const struct connection *c)
+{
+	return dext->ending || dext->killed || c->entry->service->stop_sent ||
+	       dext->conversation.channel == NULL || !channel_is_open(dext->conversation.channel);
+}
+
+static void on_resumed(void *context, kern_return_t status, const char *reason, void *message)
+{
+	struct connection *c = context;
+	struct dext *dext = c->dext;
+	char text[REASON_MAX];
+	(void)message;
+	c->resuming = false;
+	dext->n_resuming--;
+	dext_answered(dext);
+	if (dext_timed_out(status, c->deadline_ns))
+		dext_kill(dext, "NewUserClient did not return in time");
+	if (c->entry == NULL) {
+		leave_dext(c);
+	} else if (status != kIOReturnSuccess && !is_leaving(dext, c)) {
+		text_print(text, sizeof(text), "the driver died, and the new one refuses: %s%s%s",
+			   IOReturnString(status), reason[0] != '\0' ? ": " : "", reason);
+		end(c, text);
+	} else if (c->client == NULL) {
+		connection_close(c);
+	} else if (status == kIOReturnSuccess) {
+		news_of(c);
+	}
+	connection_resume_all(dext);
+}
+
+static void resume(struct connection *c, struct dext *dext)
+{
+	list_remove(&c->dext_link);
+	list_append(&dext->connections, &c->dext_link);
+	c->dext = dext;
+	c->generation++;
+	int ret = ring_raise_generation(c->memory_fd, c->generation, c->entry->service->last_end);
+	if (ret == 0)
+		ret = ask_dext(c, c->entry->service->entry, on_resumed);
+	if (ret < 0) {
+		end(c, "the driver died, and the new one cannot be asked to go on");
+		return;
+	}
+	c->resuming = true;
+	dext->n_resuming++;
+}
+
+void connection_resume_all(struct dext *dext)
+{
+	struct service *service;
+	list_for_each(service, &dext->services, dext_link) {
+		while (service->started && !service->stop_sent && !dext->ending &&
+		       dext->n_resuming < CONNECTIONS_RESUMING_MAX &&
+		       !list_empty(&service->orphans))
+			resume(container_of(service->orphans.next, struct connection, dext_link),
+			       dext);
+	}
 }

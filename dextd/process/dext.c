@@ -22,7 +22,6 @@
 #include <base/log.h>
 #include <base/text.h>
 #include <dextd/match/bundle.h>
-#include <dextd/client/connection.h>
 #include <dextd/daemon.h>
 #include <dextd/process/launch.h>
 #include <dextd/properties.h>
@@ -234,7 +233,6 @@ static void on_process_exit(void *context, int status)
 	describe_end(dext, status, reason, sizeof(reason));
 	log_debug("dext: %s: %s", dext->server_name, reason);
 	conversation_close(&dext->conversation); // ends the calls under way
-	connection_dext_died(dext, reason);
 	while (!list_empty(&dext->services))
 		service_process_ended(container_of(dext->services.next, struct service, dext_link),
 				      reason);
@@ -415,7 +413,10 @@ void dext_stop_service(struct dext *dext, struct service *service)
 		dext_release_service(dext, service);
 		return;
 	}
-	const struct DextHost_StopService_Msg msg = { .service = service->entry->id };
+	const struct DextHost_StopService_Msg msg = {
+		.service = service->entry->id,
+		.keep = service->goal == SERVICE_RESTART,
+	};
 	service->stop_sent = true;
 	if (dext_request(dext, &DextHost_StopService_Shape, &msg,
 			 dext->daemon->options.stop_timeout_ms, on_stopped, service) == 0)

@@ -40,6 +40,7 @@ struct dext {
 	bool ending; // asked to exit: takes no more services
 	bool killed;
 	unsigned n_requests; // under way: the heartbeat runs while there are any
+	unsigned n_resuming; // of them: connections that it is to go on with
 	bool ping_sent;
 	struct loop_timer heartbeat;
 	struct loop_timer patience;    // until SIGTERM, then SIGKILL, while ending

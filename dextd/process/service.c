@@ -49,6 +49,7 @@ static void service_free(struct service *s)
 	list_remove(&s->device_link);
 	list_remove(&s->dext_link);
 	device_fds_close(&s->handover);
+	connection_end_orphans(s, s->reason[0] != '\0' ? s->reason : "its service has ended");
 	if (s->entry != NULL)
 		registry_remove(&daemon_of(s)->registry, s->entry);
 	daemon_of(s)->n_services--;
@@ -84,6 +85,7 @@ static int service_new(struct service **out, struct device *device, struct perso
 	bundle_ref(personality->bundle);
 	list_init(&s->dext_link);
 	list_init(&s->published);
+	list_init(&s->orphans);
 	device_fds_init(&s->handover);
 	loop_timer_init(&s->timer, device->daemon->loop, on_time, s);
 	loop_timer_init(&s->refused, device->daemon->loop, on_refused, s);
@@ -259,6 +261,7 @@ static void rest(struct service *s, enum entry_state state, const char *reason)
 	set_reason(s, reason);
 	s->entry->state = state;
 	s->goal = SERVICE_RUN;
+	connection_end_orphans(s, s->reason);
 	device_give_back(s->device);
 	log_error("service %llu: %s is %s: %s", (unsigned long long)s->entry->id, s->entry->name,
 		  registry_state_name(state), s->reason);
@@ -359,6 +362,7 @@ void service_start_answered(struct service *s, IOReturn status, const char *reas
 		s->reason[0] = '\0';
 		log_info("service %llu: %s runs in process %d", (unsigned long long)s->entry->id,
 			 s->entry->name, (int)s->dext->child.pid);
+		connection_resume_all(s->dext);
 		if (s->wants_register)
 			service_register(s, s->entry);
 		return;
@@ -397,19 +401,24 @@ void service_register(struct service *s, struct entry *entry)
 
 /* --- ending --- */
 
-/* What belonged to the process: entries below, publication. */
-static void clear_process(struct service *s)
+/* What belonged to the process: entries below, but for the connections that another process is to
+ * go on with, and publication. */
+static void clear_process(struct service *s, const char *reason)
 {
 	struct registry *registry = &daemon_of(s)->registry;
+	bool keep = s->goal == SERVICE_RUN || s->goal == SERVICE_RESTART;
 	registry_withdraw(registry, s->entry);
 	s->stop_waits = false;
 	published_end(s, NULL, "its driver has ended");
 	published_orphan(s);
+	text_print(s->last_end, sizeof(s->last_end), "%s", reason);
 	if (s->dext != NULL)
-		connection_end_below(s->dext, s->entry, "its service has stopped");
-	while (!list_empty(&s->entry->children))
-		registry_remove(registry,
-				container_of(s->entry->children.next, struct entry, sibling));
+		connection_service_left(s->dext, s, keep,
+					s->reason[0] != '\0' ? s->reason : reason);
+	struct entry *child, *next;
+	list_for_each_safe(child, next, &s->entry->children, sibling)
+		if (child->kind != ENTRY_CLIENT)
+			registry_remove(registry, child);
 	s->n_children = 0;
 	loop_timer_stop(&s->refused);
 	s->dext = NULL;
@@ -458,7 +467,7 @@ static void crashed(struct service *s)
 void service_process_ended(struct service *s, const char *reason)
 {
 	struct device *device = s->device;
-	clear_process(s);
+	clear_process(s, reason);
 	switch (s->goal) {
 	case SERVICE_RUN:
 		set_reason(s, reason);

@@ -39,6 +39,7 @@ struct service {
 	struct entry *entry;
 	struct personality *personality; // its bundle is referenced
 	struct dext *dext;               // NULL: no process
+	struct list orphans;             // connection.dext_link: they wait for the next process
 	int64_t score;
 	enum service_goal goal;
 	bool started;        // Start returned successfully in the present process
@@ -58,6 +59,7 @@ struct service {
 	unsigned n_crashes, restarts, failed_starts;
 	uint32_t backoff_ms;
 	char reason[REASON_MAX]; // of the last failure
+	char last_end[128];      // of its last process: why, for the callers that it left
 };
 
 /* The bundles were read anew: forget what was refused, let go of what rests, match again. */

@@ -198,10 +198,15 @@ kern_return_t buffers_take_region(struct buffers *buffers, int socket_fd, uint64
 
 /* --- use --- */
 
+bool buffers_has(const struct buffers *buffers, uint32_t number)
+{
+	return buffers != NULL && number < RING_BUFFERS && buffers->all[number].memory != NULL;
+}
+
 kern_return_t buffers_part(const struct buffers *buffers, uint32_t number, uint64_t offset,
 			   uint64_t length, uint32_t direction, IOMemoryDescriptor **memory)
 {
-	if (buffers == NULL || number >= RING_BUFFERS || buffers->all[number].memory == NULL)
+	if (!buffers_has(buffers, number))
 		return refuse(kIOReturnBadArgument, "the call's buffer, %u, was not shared",
 			      number);
 	if (memory_is_lost(buffers->all[number].memory))

@@ -18,7 +18,11 @@ struct buffers;
 struct buffers *buffers_new(uint64_t application);
 struct buffers *buffers_free(struct buffers *buffers); // may be NULL; returns NULL
 
-/* A RING_SHARE call. Reads what waits in the socket. Fails with a reason. */
+/* Was the buffer shared? `buffers` may be NULL. */
+bool buffers_has(const struct buffers *buffers, uint32_t number);
+
+/* A RING_SHARE call. Reads what waits in the socket. Fails with a reason, with
+ * kIOReturnNotFound when that buffer did not come. */
 kern_return_t buffers_share(struct buffers *buffers, int socket_fd, uint64_t size,
 			    uint64_t sequence);
 

@@ -6,7 +6,6 @@
  * completion of the same action has no such place: when the ring is full it is refused at once
  * (dext_async_complete tells the driver), and neither side waits for the other. An action that is
  * dropped without having been completed completes with kIOReturnAborted.
- *
  */
 
 #include <stdlib.h>

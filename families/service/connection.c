@@ -10,6 +10,11 @@
  * an idle connection, or one that is used from one CPU, costs one descriptor. Whether a doorbell
  * is heard by this worker or that, the queue is one.
  *
+ * A connection whose dext died is given to the next. That serves what nobody had taken, and what
+ * may be executed twice; the ring has ended the rest (wire/ring_server.c). What came by the dead
+ * one's socket, a buffer, is gone: a call that names it is refused as stale, and the application
+ * shares anew.
+ *
  * A method may sleep and so give the queue up; `serving` keeps a second turn from entering.
  */
 
@@ -27,6 +32,7 @@
 #include <families/service/completion.h>
 #include <families/service/connection.h>
 #include <families/service/regions.h>
+#include <families/service/service.h>
 #include <runtime/memory.h>
 #include <runtime/worker.h>
 
@@ -142,15 +148,40 @@ static kern_return_t take_structure(const struct ring_request *request, const st
 	return ret;
 }
 
+/* What ExternalMethod of the super class finds the call by. */
+struct served_call {
+	struct ring_server *ring;
+	const struct ring_request *request;
+	const IOUserClientMethodArguments *arguments;
+};
+
+static void set_served_call(struct connection *c, struct served_call *call)
+{
+	atomic_store_explicit(&IOUserClient_as_IOService(c->client)->ivars->call, call,
+			      memory_order_release);
+}
+
+/* An asynchronous call may have completed before its process died. */
+void connection_note_idempotent(IOUserClient *client, const IOUserClientMethodArguments *arguments)
+{
+	const struct served_call *call = atomic_load_explicit(
+		&IOUserClient_as_IOService(client)->ivars->call, memory_order_acquire);
+	if (call != NULL && call->arguments == arguments && call->request->async == 0)
+		ring_server_note_replayable(call->ring, call->request);
+}
+
 static kern_return_t run_method(struct connection *c, const struct ring_request *request,
 				const struct structures *s, IOUserClientMethodArguments *args,
 				struct ring_reply *reply)
 {
+	struct served_call call = { .ring = c->ring, .request = request, .arguments = args };
 	args->structureInput = s->input;
 	args->structureInputDescriptor = s->input_part;
 	args->structureOutputDescriptor = s->room;
+	set_served_call(c, &call);
 	kern_return_t ret =
 		IOUserClient_ExternalMethod(c->client, request->selector, args, NULL, NULL, NULL);
+	set_served_call(c, NULL);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	if (args->scalarOutputCount > request->n_scalars_out)
@@ -362,6 +393,31 @@ static void serve_unregister(struct connection *c, const struct ring_request *re
 
 /* --- turns --- */
 
+/* It relies on a buffer that a predecessor was given. */
+static bool is_stale(const struct connection *c, const struct ring_request *request)
+{
+	return ring_server_generation(c->ring) > 1 && request->kind == RING_CALL &&
+	       (request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK) &&
+	       !buffers_has(c->buffers, request->buffer - 1);
+}
+
+/* A buffer that was sent to a predecessor. */
+static bool came_too_late(const struct connection *c, const struct ring_request *request,
+			  const struct ring_reply *reply)
+{
+	bool came = request->kind == RING_SHARE || request->kind == RING_REGISTER;
+	return came && ring_server_generation(c->ring) > 1 && reply->status == kIOReturnNotFound;
+}
+
+static void put_reason(struct ring_reply *reply)
+{
+	const char *why = reason_last();
+	size_t i = 0;
+	for (; why[i] != '\0' && i + 1 < sizeof(reply->reason); i++)
+		reply->reason[i] = why[i];
+	reply->reason[i] = '\0';
+}
+
 static void serve(struct connection *c, const struct ring_request *request)
 {
 	static void (*const serve_kind[])(struct connection *, const struct ring_request *,
@@ -377,18 +433,16 @@ static void serve(struct connection *c, const struct ring_request *request)
 	reply.reason[0] = '\0';
 
 	reason_clear();
+	bool stale = is_stale(c, request);
 	if (request->kind < RING_CALL || request->kind >= RING_KINDS)
 		reply.status = refuse(kIOReturnBadMessageID, "no call of kind %u", request->kind);
-	else
+	else if (!stale)
 		serve_kind[request->kind](c, request, &reply);
-	if (reply.status != kIOReturnSuccess) {
-		const char *why = reason_last();
-		size_t i = 0;
-		for (; why[i] != '\0' && i + 1 < sizeof(reply.reason); i++)
-			reply.reason[i] = why[i];
-		reply.reason[i] = '\0';
-	}
-	int ret = ring_server_reply(c->ring, request->slot, &reply);
+	if (reply.status != kIOReturnSuccess)
+		put_reason(&reply);
+	int ret = stale || came_too_late(c, request, &reply)
+			  ? ring_server_refuse_stale(c->ring, request->slot)
+			  : ring_server_reply(c->ring, request->slot, &reply);
 	if (ret < 0)
 		give_up(c, ret);
 }
@@ -497,15 +551,28 @@ struct begin {
 	int result;
 };
 
-/* On the queue: the first turn says that the ring sleeps, after the bell can be heard. */
+/* On the queue: the first turn says that the ring sleeps, after the bell can be heard. With calls
+ * in the ring already it comes later, for whoever opens must not wait for methods. */
 static void begin(void *context)
 {
 	struct begin *b = context;
 	struct connection *c = b->connection;
 	c->bells_tried = 1;
 	b->result = watch_bell(c, 0);
-	if (b->result == 0)
+	if (b->result == 0 && ring_server_generation(c->ring) > 1)
+		post_turn(c);
+	else if (b->result == 0)
 		take_turn(c);
+}
+
+static void stop_taking(void *context)
+{
+	((struct connection *)context)->dead = true;
+}
+
+void connection_pause(struct connection *c)
+{
+	(void)queue_sync(c->queue, stop_taking, c); // else connection_close says so
 }
 
 static void end(void *context)
@@ -524,7 +591,7 @@ static void end(void *context)
 
 /* The ring's memory stays mapped without its descriptor, so an idle connection has two: with
  * thousands of them, descriptors are what is scarce. */
-static kern_return_t start_serving(struct connection *c, int memory_fd)
+static kern_return_t start_serving(struct connection *c, int memory_fd, uint32_t generation)
 {
 	struct begin b = { .connection = c };
 	kern_return_t ret = OSObject_CopyDispatchQueue(IOUserClient_as_OSObject(c->client),
@@ -532,6 +599,9 @@ static kern_return_t start_serving(struct connection *c, int memory_fd)
 	if (ret != kIOReturnSuccess)
 		return ret;
 	int error = ring_server_open(&c->ring, memory_fd);
+	if (error == 0 && ring_server_generation(c->ring) != generation)
+		return refuse(kIOReturnIPCError, "the ring is of generation %u, not of %u",
+			      ring_server_generation(c->ring), generation);
 	if (error == 0) {
 		ring_server_set_workers(c->ring, worker_limit());
 		error = queue_sync(c->queue, begin, &b);
@@ -543,10 +613,11 @@ static kern_return_t start_serving(struct connection *c, int memory_fd)
 	return kIOReturnSuccess;
 }
 
-kern_return_t connection_open(struct connection **out, uint64_t id, uint64_t application,
-			      IOUserClient *client, int memory_fd, int socket_fd, int doorbell_fd)
+kern_return_t connection_open(struct connection **out, const struct connection_ends *ends,
+			      IOUserClient *client)
 {
-	CLEANUP(close_fdp) int memory = memory_fd;
+	CLEANUP(close_fdp) int memory = ends->memory_fd;
+	int socket_fd = ends->socket_fd, doorbell_fd = ends->doorbell_fd;
 	struct connection *c = calloc(1, sizeof(*c));
 	if (c == NULL) {
 		close_fdp(&socket_fd);
@@ -556,8 +627,8 @@ kern_return_t connection_open(struct connection **out, uint64_t id, uint64_t app
 	list_init(&c->link);
 	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
-	c->id = id;
-	c->application = application;
+	c->id = ends->id;
+	c->application = ends->application;
 	c->socket_fd = socket_fd;
 	for (unsigned i = 0; i < RING_DOORBELLS; i++)
 		c->bells[i].fd = -1;
@@ -567,7 +638,7 @@ kern_return_t connection_open(struct connection **out, uint64_t id, uint64_t app
 	OSObjectRetain(client);
 	c->client = client;
 
-	kern_return_t ret = start_serving(c, memory);
+	kern_return_t ret = start_serving(c, memory, ends->generation);
 	if (ret != kIOReturnSuccess) {
 		connection_unref(c);
 		return ret;
@@ -576,13 +647,17 @@ kern_return_t connection_open(struct connection **out, uint64_t id, uint64_t app
 	return kIOReturnSuccess;
 }
 
-void connection_close(struct connection *c)
+void connection_close(struct connection *c, bool keep)
 {
 	pthread_mutex_lock(&c->lock);
 	c->closed = true;
 	pthread_mutex_unlock(&c->lock);
-	ring_server_abort(c->ring, kIOReturnOffline, "the connection was closed");
+	if (!keep)
+		ring_server_abort(c->ring, kIOReturnOffline, "the connection was closed");
 	int ret = queue_sync(c->queue, end, c);
+	if (keep && (ret < 0 || c->serving)) // a successor must not answer the same call
+		ring_server_abort(c->ring, kIOReturnAborted,
+				  "a method of the driver did not return when it was stopped");
 	if (ret < 0) // a method of the client holds the queue for good: what it uses stays
 		log_error("connection %llu: its queue cannot be had (%d): it is left as it is",
 			  (unsigned long long)c->id, ret);

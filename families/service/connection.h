@@ -3,7 +3,8 @@
 
 /*
  * One application's connection, the dext's side: its ring is served on the user client's queue.
- * An idle one is a few hundred bytes beside its ring.
+ * An idle one is a few hundred bytes beside its ring. Several processes may serve it, one after the
+ * other; what this one is given of it is here.
  */
 
 #include <pthread.h>
@@ -46,10 +47,23 @@ struct connection {
 	bool overflowing;     // the last completion found no room, and was reported
 };
 
+/* What dextd gives of a connection. */
+struct connection_ends {
+	uint64_t id;          // registry entry of the user client
+	uint64_t application; // the process that opened it; 0: unknown
+	uint32_t generation;  // of the ring, as dextd counts it; 1: nobody served it before
+	int memory_fd, socket_fd, doorbell_fd;
+};
+
 /* Begin to serve. `client` is kept; the descriptors are consumed, also on failure. */
-kern_return_t connection_open(struct connection **out, uint64_t id, uint64_t application,
-			      IOUserClient *client, int memory_fd, int socket_fd, int doorbell_fd);
-/* After the client's Stop. Not on the client's queue: no call runs when it returns. */
-void connection_close(struct connection *connection);
+kern_return_t connection_open(struct connection **out, const struct connection_ends *ends,
+			      IOUserClient *client);
+/* Before the client's Stop, when a successor is to go on: take no further call. */
+void connection_pause(struct connection *connection);
+/* After the client's Stop. Not on the client's queue: no call runs when it returns. `keep`: a
+ * successor goes on with the ring, so it stays open. */
+void connection_close(struct connection *connection, bool keep);
+/* The method that is about to execute a call with these arguments may do so twice. */
+void connection_note_idempotent(IOUserClient *client, const IOUserClientMethodArguments *arguments);
 /* Of what keeps one beside its owner: an action of a call. */
 void connection_unref(struct connection *connection);

@@ -22,6 +22,7 @@
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/reason.h>
+#include <families/service/connection.h>
 #include <families/service/host.h>
 #include <families/service/hosted.h>
 #include <families/service/service.h>
@@ -332,9 +333,10 @@ static void answered_stop(const struct job *job)
 	end_service(job->hosted);
 }
 
-static void stop_service(struct hosted *h, struct channel_call *call)
+static void stop_service(struct hosted *h, struct channel_call *call, bool keep)
 {
 	h->stopping = true;
+	h->keep = keep;
 	job_start(h, h->life, call, NULL, work_stop, answered_stop);
 }
 
@@ -346,15 +348,21 @@ static void serve_stop(void *context, struct channel_call *call, void *message)
 	if (h == NULL)
 		channel_reply(call, kIOReturnNotFound, "StopService: no such service here");
 	else
-		stop_service(h, call);
+		stop_service(h, call, msg->keep != 0);
 }
 
 static kern_return_t work_open(struct job *job)
 {
 	struct DextHost_OpenConnection_Msg *msg = job->msg;
-	return hosted_open(job->hosted, msg->connection, msg->type, msg->client,
-			   steal_fd(&msg->memory), steal_fd(&msg->socket),
-			   steal_fd(&msg->doorbell));
+	const struct connection_ends ends = {
+		.id = msg->connection,
+		.application = hosted_pid_of(msg->client),
+		.generation = msg->generation,
+		.memory_fd = steal_fd(&msg->memory),
+		.socket_fd = steal_fd(&msg->socket),
+		.doorbell_fd = steal_fd(&msg->doorbell),
+	};
+	return hosted_open(job->hosted, msg->type, &ends);
 }
 
 static void answered_open(const struct job *job)
@@ -470,7 +478,7 @@ static void on_hangup(void *context, struct channel *channel, int error)
 	struct hosted *h;
 	list_for_each(h, &host.services, link)
 		if (!h->stopping)
-			stop_service(h, NULL);
+			stop_service(h, NULL, false);
 	host_check_end();
 }
 

@@ -343,28 +343,28 @@ static kern_return_t new_user_client(struct hosted *h, uint64_t id, uint32_t typ
 	return kIOReturnSuccess;
 }
 
-static uint64_t pid_of(OSDictionary *application)
+uint64_t hosted_pid_of(OSDictionary *application)
 {
 	OSNumber *pid = OSDynamicCast(OSNumber, OSDictionary_getObject(application, "pid"));
 	return pid != NULL ? OSNumber_unsigned64BitValue(pid) : 0;
 }
 
-kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, OSDictionary *application,
-			  int memory_fd, int socket_fd, int doorbell_fd)
+kern_return_t hosted_open(struct hosted *h, uint32_t type, const struct connection_ends *ends)
 {
-	CLEANUP(close_fdp) int memory = memory_fd;
-	CLEANUP(close_fdp) int sock = socket_fd;
-	CLEANUP(close_fdp) int bell = doorbell_fd;
+	CLEANUP(close_fdp) int memory = ends->memory_fd;
+	CLEANUP(close_fdp) int sock = ends->socket_fd;
+	CLEANUP(close_fdp) int bell = ends->doorbell_fd;
 
 	reason_clear();
 	if (h->service == NULL)
 		return refuse(kIOReturnOffline, "the service has stopped");
 	IOUserClient *client = NULL;
-	kern_return_t ret = new_user_client(h, id, type, &client);
+	kern_return_t ret = new_user_client(h, ends->id, type, &client);
 	struct connection *c = NULL;
-	if (ret == kIOReturnSuccess)
-		ret = connection_open(&c, id, pid_of(application), client, steal_fd(&memory),
-				      steal_fd(&sock), steal_fd(&bell));
+	if (ret == kIOReturnSuccess) {
+		memory = sock = bell = -1; // consumed
+		ret = connection_open(&c, ends, client);
+	}
 	if (ret == kIOReturnSuccess) {
 		pthread_mutex_lock(&h->lock);
 		list_append(&h->connections, &c->link);
@@ -378,12 +378,14 @@ kern_return_t hosted_open(struct hosted *h, uint64_t id, uint32_t type, OSDictio
 	return ret;
 }
 
-static void end_connection(struct hosted *h, struct connection *c)
+static void end_connection(struct hosted *h, struct connection *c, bool keep)
 {
+	if (keep)
+		connection_pause(c);
 	struct child *made = take_child(h, IOUserClient_as_IOService(c->client));
 	if (made != NULL)
 		child_end(made); // Stop: the driver completes or drops what it owes the client
-	connection_close(c);
+	connection_close(c, keep);
 }
 
 void hosted_announce_close(struct hosted *h)
@@ -395,7 +397,7 @@ kern_return_t hosted_close(struct hosted *h, uint64_t id)
 {
 	struct connection *c = take_connection(h, id);
 	if (c != NULL)
-		end_connection(h, c);
+		end_connection(h, c, false);
 	atomic_fetch_sub(&h->n_closing, 1);
 	worker_wake(&h->n_closing);
 	if (c == NULL)
@@ -415,7 +417,7 @@ void hosted_stop(struct hosted *h)
 {
 	struct connection *c;
 	while ((c = take_connection(h, 0)) != NULL)
-		end_connection(h, c);
+		end_connection(h, c, h->keep);
 	await_closes(h);
 	struct driver *driver;
 	while ((driver = take_driver(h, NULL)) != NULL)

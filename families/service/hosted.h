@@ -14,10 +14,13 @@
 #include <families/family.h>
 #include <wire/channel.h>
 
+struct connection_ends;
+
 struct hosted {
 	struct list link;              // host.services, control queue
 	uint64_t id;                   // registry entry
 	bool stopping;                 // control queue: its stop is under way, nothing more begins
+	bool keep;                     // set with it: a successor goes on with the connections
 	IODispatchQueue *life;         // owned
 	IODispatchQueue *device_queue; // owned: serves the backend's descriptors
 	struct device_handover handover;
@@ -42,9 +45,10 @@ struct hosted *hosted_free(struct hosted *hosted); // stopped before; returns NU
 /* On the life queue. Each leaves its reason with the thread. */
 kern_return_t hosted_start(struct hosted *hosted);
 void hosted_stop(struct hosted *hosted);
-kern_return_t hosted_open(struct hosted *hosted, uint64_t connection, uint32_t type,
-			  OSDictionary *application, int memory_fd, int socket_fd,
-			  int doorbell_fd); // descriptors are consumed
+kern_return_t hosted_open(struct hosted *hosted, uint32_t type,
+			  const struct connection_ends *ends); // descriptors are consumed
+/* Of who opens, as dextd describes it; 0: it does not say. Any queue. */
+uint64_t hosted_pid_of(OSDictionary *application);
 
 /* Any queue: another driver runs on `service`, this one or one it made. `socket_fd` is consumed. */
 kern_return_t hosted_serve_driver(struct hosted *hosted, uint64_t service, int socket_fd);

@@ -14,6 +14,7 @@
 
 struct hosted;
 struct iommu;
+struct served_call;
 
 /* Before Start, or on the service's default queue after; `stopped` is a futex word. */
 struct IOService_IVars {
@@ -23,6 +24,9 @@ struct IOService_IVars {
 	struct hosted *hosted;    // borrowed; NULL for a provider object
 	struct iommu *iommu;      // kept; of a provider that does DMA; NULL: none
 	_Atomic uint32_t stopped; // 1 once the base class's Stop was reached
+
+	/* Of a user client: the call that its connection has it execute; NULL: none. */
+	struct served_call *_Atomic call;
 };
 
 /* Say who a fresh service is. `properties` is kept; may be NULL. */

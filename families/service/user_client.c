@@ -8,6 +8,7 @@
 
 #include <DriverKit/IOUserClient.h>
 #include <base/reason.h>
+#include <families/service/connection.h>
 #include <families/service/regions.h>
 #include <opendext/driver.h>
 #include <runtime/memory.h>
@@ -157,6 +158,8 @@ kern_return_t IMPL(IOUserClient, ExternalMethod)
 	if (dispatch->function == NULL)
 		return refuse(kIOReturnNoCompletion, "selector %llu has no function in its table",
 			      (unsigned long long)selector);
+	if ((dispatch->dextFlags & DEXT_IDEMPOTENT) != 0)
+		connection_note_idempotent(self, arguments);
 	return dispatch->function(target, reference, arguments);
 }
 

@@ -44,6 +44,14 @@ typedef kern_return_t (*IOUserClientMethodFunction)(OSObject *target, void *refe
 
 #define kIOUserClientVariableStructureSize 0xffffffffU
 
+/*
+ * For dextFlags: to execute the method twice does no harm, and the second time it answers as it
+ * would have the first. A synchronous call of such a method, under way when the driver's process
+ * dies, is executed anew by the next process (at most twice more); the caller only waits longer.
+ * Without the flag it ends with kIOReturnAborted. An asynchronous call is never executed anew.
+ */
+#define DEXT_IDEMPOTENT 0x1U
+
 /* One external method. Each check is exact, or 0xffffffff for any. */
 typedef struct IOUserClientMethodDispatch {
 	IOUserClientMethodFunction function;
@@ -52,4 +60,10 @@ typedef struct IOUserClientMethodDispatch {
 	uint32_t checkStructureInputSize;
 	uint32_t checkScalarOutputCount;
 	uint32_t checkStructureOutputSize;
+	/* Ours, not DriverKit's; a row that leaves it out has 0. */
+#ifdef __cplusplus
+	uint32_t dextFlags = 0;
+#else
+	uint32_t dextFlags;
+#endif
 } IOUserClientMethodDispatch;

@@ -131,12 +131,32 @@ kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency l
  * It must be such memory, and no other: a driver has no access to this process, and what it is to
  * see, it must be given beforehand, in a file that cannot shrink while it works. At most 64 of them
  * for a connection. They end with dext_buffer_free or IOServiceClose; what the driver made of one
- * until then, it keeps. kIOReturnNoResources: this process shares as much with the driver as is
+ * until then, it keeps. A driver that was restarted knows none of them: free them, and make others.
+ * kIOReturnNoResources: this process shares as much with the driver as is
  * left for all others.
  */
 kern_return_t dext_buffer_create(io_connect_t connect, size_t size, void **address);
 /* kIOReturnTimeout: the driver was not told in time, and the buffer is still there. */
 kern_return_t dext_buffer_free(io_connect_t connect, void *address);
+
+/*
+ * A connection outlives its driver's process: when that dies, dextd starts another, and the
+ * connection goes on with it; the application keeps its handle. A call that the driver had not
+ * begun is executed by the new one. One that it was executing is executed anew if its method is
+ * declared DEXT_IDEMPOTENT; else it ends with kIOReturnAborted and a reason. An asynchronous call
+ * that it had accepted and not completed completes with kIOReturnAborted (in the callback,
+ * dext_last_reason says why). A call of dext_call_submit with a structure above 4096 bytes that it
+ * had not begun is aborted, too. Calls made meanwhile wait, within their time limit. Mapped memory
+ * stays mapped, but is the dead driver's: map it again. What the driver kept of this connection is
+ * gone. When no driver follows, the connection ends, and every call says so.
+ *
+ * `callback` is then called by dispatches of `notify`, once for each restart, after the completions
+ * of what the restart has aborted. `generation` counts the drivers: the second is 2. A callback of
+ * NULL removes the handler; there is one at a time.
+ */
+typedef void (*dext_restart_callback)(void *refcon, io_connect_t connect, uint32_t generation);
+kern_return_t dext_connect_set_restart_handler(io_connect_t connect, IONotificationPortRef notify,
+					       dext_restart_callback callback, void *refcon);
 
 /* Has the memory behind a mapping of IOConnectMapMemory64 vanished (its device or its file was
  * removed or cut)? It then reads as zeroes. `address`: any in the mapping, as long as it is

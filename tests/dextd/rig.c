@@ -200,7 +200,29 @@ static void on_changed(void *context, struct channel_call *call, void *message)
 	client->last_entry = msg->entry;
 }
 
+static void on_restarted(void *context, struct channel_call *call, void *message)
+{
+	struct client *client = context;
+	const struct DextWatcher_ConnectionRestarted_Msg *msg = message;
+	ck_assert_int_ge(msg->socket, 0);
+	client->n_restarts++;
+	client->last_generation = msg->generation;
+	if (!client->mute)
+		channel_reply(call, kIOReturnSuccess, NULL);
+}
+
+static void on_ended(void *context, struct channel_call *call, void *message)
+{
+	struct client *client = context;
+	(void)message;
+	client->n_ends++;
+	if (!client->mute)
+		channel_reply(call, kIOReturnSuccess, NULL);
+}
+
 static const struct channel_method methods[] = {
+	{ &DextWatcher_ConnectionRestarted_Shape, on_restarted },
+	{ &DextWatcher_ConnectionEnded_Shape, on_ended },
 	{ &DextWatcher_ServiceChanged_Shape, on_changed },
 	{ NULL, NULL },
 };

@@ -19,6 +19,7 @@
 #include "victim.h"
 
 struct Victim_IVars {
+	bool refuses_clients;
 	IOBufferMemoryDescriptor *shared;
 };
 
@@ -52,6 +53,37 @@ static void hang(void)
 		pause();
 }
 
+/* How often the service started, in whatever process: its registry entry remembers. */
+static kern_return_t count_starts(Victim *self, OSDictionary *properties, uint64_t *n)
+{
+	OSNumber *before = OSDynamicCast(OSNumber, OSDictionary_getObject(properties, "Starts"));
+	*n = 1 + (before != NULL ? OSNumber_unsigned64BitValue(before) : 0);
+	OSDictionary *now = OSDictionary_withCapacity(1);
+	OSNumber *number = OSNumber_withNumber(*n, 64);
+	kern_return_t ret = kIOReturnNoMemory;
+	if (now != NULL && number != NULL &&
+	    OSDictionary_setObject(now, "Starts", OSNumber_as_OSObject(number)))
+		ret = Victim_SetProperties(self, now);
+	OSSafeReleaseNULL(number);
+	OSSafeReleaseNULL(now);
+	return ret;
+}
+
+/* What the process does that comes after the first. The third is good again. */
+enum second { SECOND_REFUSES_CLIENTS, SECOND_REFUSES, SECOND_DIES };
+
+static kern_return_t misbehave_later(Victim *self, OSDictionary *properties, enum second how)
+{
+	uint64_t n = 0;
+	kern_return_t ret = count_starts(self, properties, &n);
+	if (ret != kIOReturnSuccess || n != 2)
+		return ret;
+	if (how == SECOND_DIES)
+		abort();
+	self->ivars->refuses_clients = how == SECOND_REFUSES_CLIENTS;
+	return how == SECOND_REFUSES ? kIOReturnNotResponding : kIOReturnSuccess;
+}
+
 static kern_return_t misbehave(Victim *self)
 {
 	OSDictionary *properties = NULL;
@@ -65,6 +97,12 @@ static kern_return_t misbehave(Victim *self)
 		hang();
 	else if (OSString_isEqualToCString(how, "die"))
 		abort();
+	else if (OSString_isEqualToCString(how, "second-refuses-clients"))
+		ret = misbehave_later(self, properties, SECOND_REFUSES_CLIENTS);
+	else if (OSString_isEqualToCString(how, "second-refuses"))
+		ret = misbehave_later(self, properties, SECOND_REFUSES);
+	else if (OSString_isEqualToCString(how, "second-dies"))
+		ret = misbehave_later(self, properties, SECOND_DIES);
 	else
 		ret = kIOReturnNotResponding;
 	OSSafeReleaseNULL(properties);
@@ -86,7 +124,7 @@ kern_return_t IMPL(Victim, Start)
 
 kern_return_t IMPL(Victim, NewUserClient)
 {
-	if (type != 0)
+	if (type != 0 || self->ivars->refuses_clients)
 		return kIOReturnUnsupported;
 	IOService *client = NULL;
 	kern_return_t ret =
@@ -442,6 +480,13 @@ METHOD(wait_for_byte)
 	return handshake(target);
 }
 
+METHOD(wait_again)
+{
+	(void)reference;
+	arguments->scalarOutput[0] = (uint64_t)getpid();
+	return handshake(target);
+}
+
 METHOD(read_late)
 {
 	(void)reference;
@@ -561,6 +606,8 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_LENT_SUM] = { lent_sum, 0, 0, 0, 1, 0 },
 	[VICTIM_LENT_FILL] = { lent_fill, 0, 1, 0, 0, 0 },
 	[VICTIM_COUNT] = { count, 0, 1, 0, 2, 0 },
+	[VICTIM_WAIT_AGAIN] = { wait_again, 0, 0, 0, 1, 0, DEXT_IDEMPOTENT },
+	[VICTIM_DIE_AGAIN] = { die, 0, 0, 0, 0, 0, DEXT_IDEMPOTENT },
 	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
 };
 

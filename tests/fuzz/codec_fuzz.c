@@ -57,6 +57,8 @@ static const struct channel_method methods[] = {
 	{ &DextDirectory_Control_Shape, refuse_all },
 	{ &DextDirectory_CopyStatus_Shape, refuse_all },
 	{ &DextWatcher_ServiceChanged_Shape, refuse_all },
+	{ &DextWatcher_ConnectionRestarted_Shape, refuse_all },
+	{ &DextWatcher_ConnectionEnded_Shape, refuse_all },
 	{ &DextDirectory_KeepAwake_Shape, refuse_all },
 	{ NULL, NULL },
 };

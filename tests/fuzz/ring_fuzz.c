@@ -226,7 +226,7 @@ static void reopen(void)
 	struct ring_client *client;
 	int ret = 0;
 	if ((take() & 1) != 0)
-		ret = ring_raise_generation(fuzz.memory_fd, ++fuzz.generation);
+		ret = ring_raise_generation(fuzz.memory_fd, ++fuzz.generation, "it died");
 	assert(ret == 0);
 	ret = ring_server_open(&server, fuzz.memory_fd);
 	assert(ret == 0 || ret == -EBADMSG);

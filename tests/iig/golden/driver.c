@@ -398,11 +398,6 @@ static void DriverClient_CopyClientMemoryForType_Invoke(OSObject *self, void *ms
 
 static const struct OSMethod DriverClient_methods[] = {
 	{
-		.shape = &IOUserClient_ExternalMethod_Shape,
-		.invoke = DriverClient_ExternalMethod_Invoke,
-		.queue = 1,
-	},
-	{
 		.shape = &IOService_Start_Shape,
 		.invoke = DriverClient_Start_Invoke,
 		.queue = 0,
@@ -421,6 +416,11 @@ static const struct OSMethod DriverClient_methods[] = {
 		.shape = &OSObject_init_Shape,
 		.invoke = DriverClient_init_Invoke,
 		.queue = 0,
+	},
+	{
+		.shape = &IOUserClient_ExternalMethod_Shape,
+		.invoke = DriverClient_ExternalMethod_Invoke,
+		.queue = 1,
 	},
 };
 
