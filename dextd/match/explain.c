@@ -93,14 +93,15 @@ static OSDictionary *matched_candidate(const struct device *device, const struct
 
 static OSDictionary *explain_personality(const struct device *device, const struct personality *p)
 {
-	struct match_subject subject = {
-		.name = device->entry->name,
-		.class_name = device->entry->class_name,
-		.parent_class = device->entry->parent->class_name,
-		.properties = device->entry->properties,
-	};
+	struct match_subject subject = match_subject_of(device->entry);
 	struct match_result result;
 	match_personality(&subject, p->keys, &result);
+	/* Its own start may have changed what it asked for: IOMatchedServiceCountMatch. */
+	const struct service *own = service_of(device, p);
+	if (own != NULL) {
+		result.matched = true;
+		result.score = own->score;
+	}
 	struct answer a = { .matched = result.matched, .score = result.score };
 	if (result.matched)
 		return matched_candidate(device, p, &a);

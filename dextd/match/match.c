@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One table of keys, checked in its order: the first that fails is what `dextctl why` names. Keys
- * of Apple's that have no meaning here are in the table too, with a check that says so, because
- * ignoring one would match more than its author meant.
+ * One table of keys for personalities, applications and parents, checked in its order: the first
+ * that fails is what `dextctl why` names. Keys of Apple's that have no meaning here are in the
+ * table too, with a check that says so.
  */
 
 #include <dextd/match/match.h>
@@ -43,11 +43,11 @@ const char *match_category(OSDictionary *personality)
 
 /* --- the checks --- */
 
-/* A service of a driver is of its class, and of those above it. */
+/* A service of a driver is of its class, and of those above it; everything is an IOService. */
 static bool is_of_class(const struct match_subject *subject, const char *wanted)
 {
 	OSArray *classes = properties_array(subject->properties, "IOUserClasses");
-	if (strcmp(wanted, subject->class_name) == 0)
+	if (strcmp(wanted, subject->class_name) == 0 || strcmp(wanted, "IOService") == 0)
 		return true;
 	for (uint32_t i = 0; classes != NULL && i < OSArray_getCount(classes); i++) {
 		OSString *name = OSDynamicCast(OSString, OSArray_getObject(classes, i));
@@ -74,24 +74,6 @@ static bool check_provider_class(const struct match_subject *subject, OSDictiona
 			  subject->class_name);
 	return match_fails(result, key, "it wants a %s, the device is a %s", wanted,
 			   subject->class_name);
-}
-
-static bool check_resource(const struct match_subject *subject, OSDictionary *personality,
-			   struct match_result *result)
-{
-	const char *key = "IOResourceMatch";
-	const char *wanted = properties_string(personality, key);
-	if (strcmp(subject->class_name, "IOUserResources") != 0) {
-		match_fix(result, "remove it, or set IOProviderClass to IOUserResources");
-		return match_fails(result, key,
-				   "only IOUserResources has resources, the device "
-				   "is a %s",
-				   subject->class_name);
-	}
-	if (wanted != NULL && strcmp(wanted, "IOKit") == 0)
-		return true;
-	match_fix(result, "set it to IOKit, or remove it");
-	return match_fails(result, key, "the only resource here is IOKit");
 }
 
 static bool name_is(const struct match_subject *subject, const char *wanted)
@@ -127,6 +109,29 @@ static bool any_string(const struct match_subject *subject, OSObject *value,
 			return true;
 	}
 	return false;
+}
+
+static bool is_resource(const struct match_subject *subject, const char *text)
+{
+	(void)subject;
+	return strcmp(text, "IOKit") == 0;
+}
+
+static bool check_resource(const struct match_subject *subject, OSDictionary *personality,
+			   struct match_result *result)
+{
+	const char *key = "IOResourceMatch";
+	if (strcmp(subject->class_name, "IOUserResources") != 0) {
+		match_fix(result, "remove it, or set IOProviderClass to IOUserResources");
+		return match_fails(result, key,
+				   "only IOUserResources has resources, the device "
+				   "is a %s",
+				   subject->class_name);
+	}
+	if (any_string(subject, OSDictionary_getObject(personality, key), is_resource))
+		return true;
+	match_fix(result, "set it to IOKit, or remove it");
+	return match_fails(result, key, "the only resource here is IOKit");
 }
 
 static bool check_name(const struct match_subject *subject, OSDictionary *personality,
@@ -203,29 +208,6 @@ static bool check_exists(const struct match_subject *subject, OSDictionary *pers
 			   one != NULL ? OSString_getCStringNoCopy(one) : "of those listed");
 }
 
-static bool check_parent(const struct match_subject *subject, OSDictionary *personality,
-			 struct match_result *result)
-{
-	const char *key = "IOParentMatch";
-	OSDictionary *wanted = properties_dictionary(personality, key);
-	const char *name;
-	OSObject *value;
-	for (uint32_t i = 0; wanted != NULL && OSDictionary_getEntry(wanted, i, &name, &value);
-	     i++) {
-		OSString *class_name = OSDynamicCast(OSString, value);
-		if (strcmp(name, "IOProviderClass") != 0 || class_name == NULL) {
-			match_fix(result, "ask for its IOProviderClass only");
-			return match_fails(result, key, "%s of a parent is not known here", name);
-		}
-		if (!OSString_isEqualToCString(class_name, subject->parent_class)) {
-			match_fix(result, "remove it, or set it to %s", subject->parent_class);
-			return match_fails(result, key, "the entry above the device is a %s",
-					   subject->parent_class);
-		}
-	}
-	return true;
-}
-
 static bool check_bus(const struct match_subject *subject, OSDictionary *personality,
 		      struct match_result *result)
 {
@@ -236,108 +218,180 @@ static bool check_bus(const struct match_subject *subject, OSDictionary *persona
 	return true;
 }
 
-static bool check_unsupported(const struct match_subject *subject, OSDictionary *personality,
-			      struct match_result *result)
+/* Without a meaning here; ignoring them would match more than their author meant. */
+static bool check_bsd_name(const struct match_subject *subject, OSDictionary *matching,
+			   struct match_result *result)
 {
-	static const char *const keys[] = {
-		"IOBSDName",   "IOCompatibilityMatch",       "IOLocationMatch",   "IOMatchDefer",
-		"IOPathMatch", "IOMatchedServiceCountMatch", "IORegistryEntryID",
-	};
 	(void)subject;
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		if (OSDictionary_getObject(personality, keys[i]) == NULL)
-			continue;
-		match_fix(result, "remove it, or use IONameMatch or IOPropertyMatch");
-		return match_fails(result, keys[i], "matching by %s is not supported", keys[i]);
-	}
+	(void)matching;
+	match_fix(result, "remove it, or use IONameMatch or IOPropertyMatch");
+	return match_fails(result, "IOBSDName",
+			   "matching by IOBSDName is not supported: no device "
+			   "or service here has a BSD name");
+}
+
+static bool check_compatibility(const struct match_subject *subject, OSDictionary *matching,
+				struct match_result *result)
+{
+	(void)subject;
+	(void)matching;
+	match_fix(result, "remove it, or use IOPropertyMatch");
+	return match_fails(result, "IOCompatibilityMatch",
+			   "matching by IOCompatibilityMatch is not supported: no device or "
+			   "service here has compatibility properties");
+}
+
+/* It asks to wait until user space runs: before that dextd does not. */
+static bool check_defer(const struct match_subject *subject, OSDictionary *matching,
+			struct match_result *result)
+{
+	(void)subject;
+	(void)matching;
+	(void)result;
 	return true;
 }
 
-/* In order; a check without a key always runs. */
+enum { A_STRING = 1, A_NUMBER = 2, A_BOOLEAN = 4, A_DICTIONARY = 8, AN_ARRAY = 16 };
+
+/* What personalities, applications and parents may ask alike, in order. */
 static const struct {
 	const char *key;
-	bool (*check)(const struct match_subject *subject, OSDictionary *personality,
+	unsigned types;
+	bool (*check)(const struct match_subject *subject, OSDictionary *matching,
 		      struct match_result *result);
-} checks[] = {
-	{ NULL, check_provider_class },
-	{ NULL, check_unsupported },
-	{ NULL, check_bus },
-	{ "IOResourceMatch", check_resource },
-	{ "IONameMatch", check_name },
-	{ "IOPropertyMatch", check_property },
-	{ "IOPropertyExistsMatch", check_exists },
-	{ "IOParentMatch", check_parent },
+} generic[] = {
+	{ "IOBSDName", ~0U, check_bsd_name },
+	{ "IOCompatibilityMatch", ~0U, check_compatibility },
+	{ "IOResourceMatch", A_STRING | AN_ARRAY, check_resource },
+	{ "IONameMatch", A_STRING | AN_ARRAY, check_name },
+	{ "IOPropertyMatch", A_DICTIONARY | AN_ARRAY, check_property },
+	{ "IOPropertyExistsMatch", A_STRING | AN_ARRAY, check_exists },
+	{ "IOPathMatch", A_STRING, match_path },
+	{ "IOLocationMatch", A_STRING, match_location },
+	{ "IORegistryEntryID", A_NUMBER, match_id },
+	{ "IOMatchedServiceCountMatch", A_NUMBER, match_count },
+	{ "IOParentMatch", A_DICTIONARY, match_parent },
+	{ "IOMatchDefer", A_BOOLEAN, check_defer },
 };
+
+#define N_GENERIC (sizeof(generic) / sizeof(generic[0]))
+
+static bool check_generic(const struct match_subject *subject, OSDictionary *personality,
+			  struct match_result *result)
+{
+	for (size_t i = 0; i < N_GENERIC; i++) {
+		if (OSDictionary_getObject(personality, generic[i].key) != NULL &&
+		    !generic[i].check(subject, personality, result))
+			return false;
+	}
+	return true;
+}
 
 void match_personality(const struct match_subject *subject, OSDictionary *personality,
 		       struct match_result *result)
 {
 	*result = (struct match_result){ 0 };
-	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
-		if (checks[i].key != NULL &&
-		    OSDictionary_getObject(personality, checks[i].key) == NULL)
-			continue;
-		if (!checks[i].check(subject, personality, result))
-			return;
-	}
+	if (!check_provider_class(subject, personality, result) ||
+	    !check_bus(subject, personality, result) ||
+	    !check_generic(subject, personality, result))
+		return;
 	uint64_t probe_score = 0;
 	(void)properties_number(personality, "IOProbeScore", &probe_score);
 	result->score += (int64_t)probe_score;
 	result->matched = true;
 }
 
-/* --- applications --- */
+/* --- applications, and the parents that personalities ask for --- */
 
-static bool is_class(const struct entry *entry, const char *wanted)
+static unsigned type_of(OSObject *value)
 {
-	return strcmp(wanted, "IOService") == 0 || strcmp(wanted, entry->user_class) == 0 ||
-	       strcmp(wanted, entry->class_name) == 0;
+	return (OSDynamicCast(OSString, value) != NULL ? A_STRING : 0U) |
+	       (OSDynamicCast(OSNumber, value) != NULL ? A_NUMBER : 0U) |
+	       (OSDynamicCast(OSBoolean, value) != NULL ? A_BOOLEAN : 0U) |
+	       (OSDynamicCast(OSDictionary, value) != NULL ? A_DICTIONARY : 0U) |
+	       (OSDynamicCast(OSArray, value) != NULL ? AN_ARRAY : 0U);
 }
 
-static int match_service_key(const struct entry *entry, const struct match_subject *subject,
-			     OSDictionary *matching, const char *key, OSObject *value)
+static const char *user_class_of(const struct match_subject *subject)
 {
-	struct match_result ignored;
-	OSString *text = OSDynamicCast(OSString, value);
-	OSNumber *number = OSDynamicCast(OSNumber, value);
+	return subject->entry != NULL ? subject->entry->user_class : "";
+}
 
-	if (strcmp(key, "IOProviderClass") == 0 && text != NULL)
-		return is_class(entry, OSString_getCStringNoCopy(text));
-	if (strcmp(key, "IOUserClass") == 0 && text != NULL)
-		return OSString_isEqualToCString(text, entry->user_class);
-	if (strcmp(key, "IONameMatch") == 0)
-		return any_string(subject, value, name_is);
-	if (strcmp(key, "IORegistryEntryID") == 0 && number != NULL)
-		return OSNumber_unsigned64BitValue(number) == entry->id;
-	if (strcmp(key, "IOPropertyMatch") == 0)
-		return check_property(subject, matching, &ignored);
-	if (strcmp(key, "IOPropertyExistsMatch") == 0)
-		return check_exists(subject, matching, &ignored);
+static bool query_class(const struct match_subject *subject, OSDictionary *matching,
+			struct match_result *result)
+{
+	const char *wanted = properties_string(matching, "IOProviderClass");
+	return is_of_class(subject, wanted) || strcmp(wanted, user_class_of(subject)) == 0 ||
+	       match_fails(result, "IOProviderClass", "it is no %s", wanted);
+}
+
+static bool query_user_class(const struct match_subject *subject, OSDictionary *matching,
+			     struct match_result *result)
+{
+	const char *wanted = properties_string(matching, "IOUserClass");
+	return strcmp(wanted, user_class_of(subject)) == 0 ||
+	       match_fails(result, "IOUserClass", "it is no %s", wanted);
+}
+
+static int query_key(const struct match_subject *subject, OSDictionary *matching, const char *key,
+		     OSObject *value, struct match_result *result)
+{
+	unsigned type = type_of(value);
+	if (strcmp(key, "IOProviderClass") == 0 && type == A_STRING)
+		return query_class(subject, matching, result);
+	if (strcmp(key, "IOUserClass") == 0 && type == A_STRING)
+		return query_user_class(subject, matching, result);
+	for (size_t i = 0; i < N_GENERIC; i++) {
+		if (strcmp(key, generic[i].key) == 0 && generic[i].types == ~0U) {
+			(void)generic[i].check(subject, matching, result);
+			(void)refuse(kIOReturnBadArgument, "%s", result->reason);
+			return -EINVAL;
+		}
+		if (strcmp(key, generic[i].key) == 0 && (type & generic[i].types) != 0)
+			return generic[i].check(subject, matching, result);
+	}
+	match_fails(result, "matching",
+		    "%s in a matching dictionary is not known, or of the wrong "
+		    "type",
+		    key);
 	(void)refuse(kIOReturnBadArgument,
-		     "%s in a matching dictionary: not supported, or of the wrong type; use "
+		     "%s in a matching dictionary: not known, or of the wrong type; use "
 		     "IOProviderClass, IOUserClass, IONameMatch, IOPropertyMatch, "
-		     "IOPropertyExistsMatch or IORegistryEntryID",
+		     "IOPropertyExistsMatch, IOPathMatch, IOLocationMatch, IOParentMatch, "
+		     "IOMatchedServiceCountMatch or IORegistryEntryID",
 		     key);
 	return -EINVAL;
 }
 
-int match_service(const struct entry *entry, OSDictionary *matching)
+int match_query(const struct match_subject *subject, OSDictionary *matching,
+		struct match_result *result)
 {
-	struct match_subject subject = {
-		.name = entry->name,
-		.class_name = entry->class_name,
-		.parent_class = entry->parent != NULL ? entry->parent->class_name : "",
-		.properties = entry->properties,
-	};
 	const char *key;
 	OSObject *value;
 	int all = 1;
 	/* Every key is looked at, so that a wrong one is an error whatever the others say. */
 	for (uint32_t i = 0; OSDictionary_getEntry(matching, i, &key, &value); i++) {
-		int ret = match_service_key(entry, &subject, matching, key, value);
+		int ret = query_key(subject, matching, key, value, result);
 		if (ret < 0)
 			return ret;
 		all = all && ret;
 	}
 	return all;
+}
+
+struct match_subject match_subject_of(const struct entry *entry)
+{
+	return (struct match_subject){
+		.name = entry->name,
+		.class_name = entry->class_name,
+		.properties = entry->properties,
+		.entry = entry,
+	};
+}
+
+int match_service(const struct entry *entry, OSDictionary *matching)
+{
+	struct match_subject subject = match_subject_of(entry);
+	struct match_result ignored;
+	return match_query(&subject, matching, &ignored);
 }

@@ -15,12 +15,16 @@
 #include <DriverKit/OSCollections.h>
 #include <base/reason.h>
 
+struct entry;
+
 struct match_subject {
-	const char *name;         // IORegistryEntryName
-	const char *class_name;   // the nub's class, what IOProviderClass names
-	const char *parent_class; // of the entry above it
+	const char *name;       // IORegistryEntryName
+	const char *class_name; // the nub's class, what IOProviderClass names
 	OSDictionary *properties;
+	const struct entry *entry; // where it is in the registry; NULL: nowhere
 };
+
+struct match_subject match_subject_of(const struct entry *entry);
 
 struct match_result {
 	bool matched;
@@ -36,7 +40,6 @@ void match_personality(const struct match_subject *subject, OSDictionary *person
 /* The one default of IOMatchCategory. */
 const char *match_category(OSDictionary *personality);
 
-struct entry;
 /* Does a service fit an application's matching dictionary (IOServiceMatching …)? A key that an
  * application may not use: -EINVAL with a reason. Else 0 or 1. */
 int match_service(const struct entry *entry, OSDictionary *matching);

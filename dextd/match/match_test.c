@@ -42,6 +42,9 @@ static const char pci[] =
 		N("subsystem-id", 0x1100) N("class-code", 0x050000) N("revision-id", 1);
 static const char resources[] = S("IOResourceMatch", "IOKit");
 
+static const char at_address[] = S("OpenDextAddress", "1-2:1.0");
+
+#define PARENT(keys)  "<key>IOParentMatch</key><dict>" keys "</dict>"
 #define INTERFACE     S("IOProviderClass", "IOUSBHostInterface")
 #define USB_DEVICE    S("IOProviderClass", "IOUSBHostDevice")
 #define PCI           S("IOProviderClass", "IOPCIDevice")
@@ -170,20 +173,52 @@ static const struct row {
 	  NULL },
 	{ "IOUserResources", resources, RESOURCES S("IOPropertyExistsMatch", "absent"), 0,
 	  "IOPropertyExistsMatch" },
+	{ "IOUserResources", resources, S("IOProviderClass", "IOService"), 0, NULL },
+	{ "IOUserResources", resources, RESOURCES PARENT(S("IOProviderClass", "Bus")), 0, NULL },
 	{ "IOUserResources", resources,
-	  RESOURCES
-	  "<key>IOParentMatch</key><dict>" S("IOProviderClass", "IORegistryEntry") "</dict>",
+	  RESOURCES PARENT(S("IOProviderClass", "IOUserService") S("IONameMatch", "a/bus")
+				   N("IORegistryEntryID", 1)),
 	  0, NULL },
-	{ "IOUserResources", resources,
-	  RESOURCES "<key>IOParentMatch</key><dict>" S("IOProviderClass", "Other") "</dict>", 0,
+	{ "IOUserResources", resources, RESOURCES PARENT(S("IOProviderClass", "Other")), 0,
 	  "IOParentMatch" },
 	{ "IOUserResources", resources,
-	  RESOURCES "<key>IOParentMatch</key><dict>" S("what", "Other") "</dict>", 0,
+	  RESOURCES PARENT(S("IOProviderClass", "Bus") S("IONameMatch", "Other")), 0,
 	  "IOParentMatch" },
+	{ "IOUserResources", resources, RESOURCES PARENT(S("what", "Other")), 0, "IOParentMatch" },
+	{ "IOUserResources", resources, RESOURCES PARENT(S("IORegistryEntryID", "1")), 0,
+	  "IOParentMatch" },
+	{ "IOUserResources", resources, RESOURCES PARENT(PARENT(N("IORegistryEntryID", 0))), 0,
+	  NULL },
+	{ "IOUserResources", resources, RESOURCES PARENT(PARENT(PARENT(""))), 0, "IOParentMatch" },
+	{ "IOUserResources", resources, RESOURCES S("IOPathMatch", "IOService:/a/bus/subject"), 0,
+	  NULL },
+	{ "IOUserResources", resources, RESOURCES S("IOPathMatch", "/a/bus/subject"), 0, NULL },
+	{ "IOUserResources", resources, RESOURCES S("IOPathMatch", "/bus/subject"), 0,
+	  "IOPathMatch" },
+	{ "IOUserResources", resources, RESOURCES S("IOPathMatch", "x/a/bus/subject"), 0,
+	  "IOPathMatch" },
+	{ "IOUserResources", resources, RESOURCES S("IOPathMatch", "subject"), 0, "IOPathMatch" },
+	{ "IOUserResources", at_address, RESOURCES S("IOPathMatch", "/a/bus/subject@1-2:1.0"), 0,
+	  NULL },
+	{ "IOUserResources", at_address, RESOURCES S("IOPathMatch", "/a/bus/subject"), 0, NULL },
+	{ "IOUserResources", at_address, RESOURCES S("IOPathMatch", "/a/bus/subject@1-2:1.1"), 0,
+	  "IOPathMatch" },
+	{ "IOUserResources", at_address, RESOURCES S("IOLocationMatch", "1-2:1.0"), 0, NULL },
+	{ "IOUserResources", at_address, RESOURCES S("IOLocationMatch", "1-2"), 0,
+	  "IOLocationMatch" },
+	{ "IOUserResources", resources, RESOURCES S("IOLocationMatch", "1-2"), 0,
+	  "IOLocationMatch" },
+	{ "IOUserResources", resources, RESOURCES N("IORegistryEntryID", 2), 0, NULL },
+	{ "IOUserResources", resources, RESOURCES N("IORegistryEntryID", 3), 0,
+	  "IORegistryEntryID" },
+	{ "IOUserResources", resources, RESOURCES N("IOMatchedServiceCountMatch", 0), 0, NULL },
+	{ "IOUserResources", resources, RESOURCES N("IOMatchedServiceCountMatch", 1), 0,
+	  "IOMatchedServiceCountMatch" },
+	{ "IOUserResources", resources, RESOURCES "<key>IOMatchDefer</key><true/>", 0, NULL },
 	/* keys of Apple's that would be ignored at the author's cost */
-	{ "IOUserResources", resources, RESOURCES S("IOPathMatch", "x"), 0, "IOPathMatch" },
-	{ "IOUserResources", resources, RESOURCES S("IOLocationMatch", "x"), 0, "IOLocationMatch" },
 	{ "IOUserResources", resources, RESOURCES S("IOBSDName", "x"), 0, "IOBSDName" },
+	{ "IOUserResources", resources, RESOURCES "<key>IOCompatibilityMatch</key><dict/>", 0,
+	  "IOCompatibilityMatch" },
 };
 
 static void check_row(size_t row_number)
@@ -191,11 +226,22 @@ static void check_row(size_t row_number)
 	const struct row *row = &rows[row_number];
 	OSDictionary *properties = dictionary(row->properties);
 	OSDictionary *personality = dictionary(row->personality);
+	struct registry registry;
+	struct entry *bus, *entry;
+	ck_assert_int_eq(registry_init(&registry), 0);
+	ck_assert_int_eq(
+		registry_add(&registry, registry.root, ENTRY_SERVICE, "IOUserService", NULL, &bus),
+		0);
+	ck_assert_int_eq(registry_set_user_class(bus, "Bus"), 0);
+	ck_assert_int_eq(registry_set_name(bus, "a/bus"), 0);
+	ck_assert_int_eq(
+		registry_add(&registry, bus, ENTRY_DEVICE, row->class_name, properties, &entry), 0);
+	ck_assert_int_eq(registry_set_name(entry, "subject"), 0);
 	struct match_subject subject = {
 		.name = "subject",
 		.class_name = row->class_name,
-		.parent_class = "IORegistryEntry",
-		.properties = properties,
+		.properties = entry->properties,
+		.entry = entry,
 	};
 	struct match_result result;
 
@@ -210,6 +256,7 @@ static void check_row(size_t row_number)
 		ck_assert_str_ne(result.reason, "");
 		ck_assert_str_ne(result.fix, "");
 	}
+	registry_deinit(&registry);
 	OSObjectRelease(properties);
 	OSObjectRelease(personality);
 }
@@ -250,7 +297,17 @@ static const struct service_row {
 	{ "<key>IOPropertyMatch</key><dict>" N("answer", 43) "</dict>", 0 },
 	{ S("IOPropertyExistsMatch", "answer"), 1 },
 	{ S("IOProviderClass", "Counter") S("IONameMatch", "other"), 0 },
+	{ S("IOProviderClass", "CounterBase"), 1 }, // the class above it
+	{ S("IOPathMatch", "IOService:/name"), 1 },
+	{ S("IOPathMatch", "IOService:/"), 0 },
+	{ N("IOMatchedServiceCountMatch", 1), 1 },
+	{ N("IOMatchedServiceCountMatch", 0), 0 },
+	{ PARENT(N("IORegistryEntryID", 0)), 1 },
+	{ PARENT(S("IOProviderClass", "Counter")), 0 },
 	{ S("IOBSDName", "x"), -1 },
+	{ "<key>IOPathMatch</key><array/>", -1 },
+	{ S("IOMatchedServiceCountMatch", "1"), -1 },
+	{ S("IOParentMatch", "x"), -1 },
 	{ S("IOProviderClass", "Other") S("IOBSDName", "x"), -1 },
 	{ N("IOProviderClass", 3), -1 },
 	{ S("IORegistryEntryID", "1"), -1 },
@@ -260,7 +317,9 @@ static void check_service(size_t row_number)
 {
 	struct registry registry;
 	struct entry *entry;
-	OSDictionary *properties = dictionary(N("answer", 42));
+	OSDictionary *properties = dictionary(
+		N("answer",
+		  42) "<key>IOUserClasses</key><array><string>CounterBase</string></array>");
 	OSDictionary *matching = dictionary(service_rows[row_number].matching);
 
 	ck_assert_int_eq(registry_init(&registry), 0);
@@ -269,6 +328,9 @@ static void check_service(size_t row_number)
 			 0);
 	ck_assert_int_eq(registry_set_user_class(entry, "Counter"), 0);
 	ck_assert_int_eq(registry_set_name(entry, "name"), 0);
+	struct entry *below;
+	ck_assert_int_eq(
+		registry_add(&registry, entry, ENTRY_SERVICE, "IOUserService", NULL, &below), 0);
 	int result = match_service(entry, matching);
 	ck_assert_msg((result < 0 ? -1 : result) == service_rows[row_number].result, "row %zu: %d",
 		      row_number, result);

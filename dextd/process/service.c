@@ -121,16 +121,6 @@ static int by_score(const void *a, const void *b)
 	return x->order < y->order ? -1 : 1;
 }
 
-static struct match_subject subject_of(const struct device *device)
-{
-	return (struct match_subject){
-		.name = device->entry->name,
-		.class_name = device->entry->class_name,
-		.parent_class = device->entry->parent->class_name,
-		.properties = device->entry->properties,
-	};
-}
-
 static size_t count_personalities(const struct list *bundles)
 {
 	size_t n = 0;
@@ -145,7 +135,7 @@ static size_t count_personalities(const struct list *bundles)
 
 static size_t collect(const struct device *device, struct candidate *candidates)
 {
-	struct match_subject subject = subject_of(device);
+	struct match_subject subject = match_subject_of(device->entry);
 	size_t n = 0;
 	const struct bundle *bundle;
 	list_for_each(bundle, &device->daemon->bundles, link) {
@@ -271,7 +261,7 @@ static void rest(struct service *s, enum entry_state state, const char *reason)
 static void yield_to_next(struct service *s)
 {
 	struct device *device = s->device;
-	struct match_subject subject = subject_of(device);
+	struct match_subject subject = match_subject_of(device->entry);
 	const char *category = match_category(s->personality->keys);
 	bool another = false;
 	const struct bundle *bundle;
@@ -365,6 +355,7 @@ void service_start_answered(struct service *s, IOReturn status, const char *reas
 		connection_resume_all(s->dext);
 		if (s->wants_register)
 			service_register(s, s->entry);
+		service_match(s->device); // for those that wait with IOMatchedServiceCountMatch
 		return;
 	}
 	text_print(s->reason, sizeof(s->reason), "Start returned %s%s%s", IOReturnString(status),

@@ -164,6 +164,28 @@ START_TEST(one_winner_per_category)
 }
 END_TEST
 
+/* It waits until another runs, and is explained as what it is once it does. */
+START_TEST(waits_for_a_count)
+{
+	char text[512];
+	rig_prepare(&rig);
+	rig_bundle(&rig, "good", "good", "");
+	rig_bundle(&rig, "bad", "good",
+		   "<key>IOMatchedServiceCountMatch</key><integer>1</integer>");
+	rig_bundle(&rig, "never", "good",
+		   "<key>IOMatchedServiceCountMatch</key><integer>9</integer>");
+	rig_start(&rig, quick);
+	client_open(&client, &rig);
+	wait_state(&client, "bad", "running");
+	wait_state(&client, "good", "running");
+	explanation_of(&client, "IOUserResources", "bad", "key", text);
+	ck_assert_str_eq(text, "");
+	explanation_of(&client, "IOUserResources", "never", "key", text);
+	ck_assert_str_eq(text, "IOMatchedServiceCountMatch");
+	end();
+}
+END_TEST
+
 START_TEST(reaches_for_others)
 {
 	OSDictionary *properties;
@@ -356,6 +378,6 @@ END_TEST
 
 UNIT_TESTS("dextd-drivers", never_answers_start, dies_in_start, exits_at_once, sends_garbage,
 	   calls_unknown_methods, floods, cannot_be_executed, refuses_start, next_candidate,
-	   one_winner_per_category, reaches_for_others, grows_without_end, never_stops, stays,
-	   is_confined, one_process_for_a_server, a_repaired_bundle_starts, filter_is_required,
-	   bundles_are_read_again)
+	   one_winner_per_category, waits_for_a_count, reaches_for_others, grows_without_end,
+	   never_stops, stays, is_confined, one_process_for_a_server, a_repaired_bundle_starts,
+	   filter_is_required, bundles_are_read_again)
