@@ -607,6 +607,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_LENT_FILL] = { lent_fill, 0, 1, 0, 0, 0 },
 	[VICTIM_COUNT] = { count, 0, 1, 0, 2, 0 },
 	[VICTIM_WAIT_AGAIN] = { wait_again, 0, 0, 0, 1, 0, DEXT_IDEMPOTENT },
+	[VICTIM_ECHO_AGAIN] = { echo, 0, ANY, 0, ANY, 0, DEXT_IDEMPOTENT },
 	[VICTIM_DIE_AGAIN] = { die, 0, 0, 0, 0, 0, DEXT_IDEMPOTENT },
 	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
 };

@@ -33,6 +33,7 @@ enum victim_method {
 	VICTIM_LENT_SUM,  // out: the sum of the bytes of what was lent
 	VICTIM_LENT_FILL, // in: a byte: all of what was lent becomes that, and is given back
 	VICTIM_WAIT_AGAIN, // as VICTIM_WAIT, but idempotent; out: the driver's process
+	VICTIM_ECHO_AGAIN, // as VICTIM_ECHO, but idempotent
 	VICTIM_DIE_AGAIN,  // as VICTIM_DIE, but idempotent
 	VICTIM_METHODS,
 };
