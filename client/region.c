@@ -68,8 +68,10 @@ static kern_return_t try_to_tell(struct connection *c, const struct region *regi
 	uint64_t sequence = ++c->n_registered;
 	int ret = ring_socket_send(c->socket_fd, RING_SOCKET_REGION, sequence, fd);
 	*stale = ret == -EPIPE || ret == -ECONNRESET;
-	if (*stale)
+	if (*stale) {
+		connection_drain(c); // so that the next try waits for the new socket
 		return refuse(kIOReturnOffline, "the driver's process has ended");
+	}
 	if (ret < 0)
 		return refuse(return_from_errno(ret), "a buffer cannot be sent to the driver: %s",
 			      strerror(-ret));
