@@ -137,6 +137,15 @@ static kern_return_t ask_for_progress(struct reader *reader, uint64_t bytes)
 	return ret;
 }
 
+/* The new driver counts from zero, and knows of no notification: begin anew. */
+static void on_restart(void *refcon, io_connect_t connect, uint32_t generation)
+{
+	struct reader *reader = refcon;
+	(void)generation;
+	if (connect == reader->connect)
+		lose(reader);
+}
+
 static void try_open(struct reader *reader)
 {
 	kern_return_t ret = IOServiceOpen(reader->next, mach_task_self(), 0, &reader->connect);
@@ -149,7 +158,9 @@ static void try_open(struct reader *reader)
 		reader->connect = IO_OBJECT_NULL;
 		return;
 	}
-	if (get_statistics(reader, &reader->base) != kIOReturnSuccess)
+	if (dext_connect_set_restart_handler(reader->connect, reader->port, on_restart, reader) !=
+		    kIOReturnSuccess ||
+	    get_statistics(reader, &reader->base) != kIOReturnSuccess)
 		lose(reader);
 	else
 		reader->now = reader->base;
