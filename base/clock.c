@@ -36,11 +36,26 @@ static uint64_t read_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-uint64_t clock_now_ns(void)
+static uint64_t now_of(clockid_t clock)
 {
 	clock_fn now = atomic_load_explicit(&source, memory_order_acquire);
 
-	return now != NULL ? now() : read_ns(CLOCK_MONOTONIC);
+	return now != NULL ? now() : read_ns(clock);
+}
+
+uint64_t clock_now_ns(void)
+{
+	return now_of(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_boot_now_ns(void)
+{
+	return now_of(CLOCK_BOOTTIME);
+}
+
+uint64_t clock_real_now_ns(void)
+{
+	return now_of(CLOCK_REALTIME);
 }
 
 uint64_t clock_deadline_ns(uint32_t timeout_ms)

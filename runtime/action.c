@@ -53,6 +53,8 @@ struct invocation {
 	struct queue_item item;
 	OSAction *action; // kept
 	const struct OSMethodShape *shape;
+	void (*done)(void *context); // NULL: nobody asked
+	void *context;
 	max_align_t msg[];
 };
 
@@ -283,20 +285,26 @@ static void run_invocation(struct queue_item *item)
 	struct invocation *invocation = container_of(item, struct invocation, item);
 	OSAction *action = invocation->action;
 	struct OSAction_IVars *iv = action->ivars;
+	void (*done)(void *context) = invocation->done;
+	void *context = invocation->context;
 
 	iv->row->invoke(iv->target, invocation->msg);
 	invocation_free(invocation);
 	end(action);
+	if (done != NULL)
+		done(context);
 }
 
 static kern_return_t deliver_later(OSAction *action, const struct OSMethodShape *shape,
-				   const void *msg)
+				   const void *msg, void (*done)(void *context), void *context)
 {
 	struct invocation *invocation = malloc(sizeof(*invocation) + shape->msg_size);
 
 	if (invocation == NULL)
 		return refuse(kIOReturnNoMemory, "%s: out of memory for the message", shape->name);
 	invocation->item.run = run_invocation;
+	invocation->done = done;
+	invocation->context = context;
 	invocation->action = action;
 	invocation->shape = shape;
 	memcpy(invocation->msg, msg, shape->msg_size);
@@ -309,6 +317,22 @@ static kern_return_t deliver_later(OSAction *action, const struct OSMethodShape 
 		      shape->name);
 }
 
+bool action_is_for(OSAction *action, const struct OSMethodShape *shape)
+{
+	const struct OSAction_IVars *iv = action->ivars;
+
+	return iv->ops != NULL ||
+	       (shape->id == iv->msgid && shape->msg_size == iv->row->shape->msg_size);
+}
+
+static kern_return_t check_and_begin(OSAction *action, const struct OSMethodShape *shape)
+{
+	if (!action_is_for(action, shape))
+		return refuse(kIOReturnBadMessageID, "the action was not made for %s::%s",
+			      shape->class_name, shape->name);
+	return begin(action);
+}
+
 kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape, const void *msg)
 {
 	if (action == NULL)
@@ -316,14 +340,41 @@ kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape
 	struct OSAction_IVars *iv = action->ivars;
 	if (iv->ops != NULL)
 		return iv->ops->deliver(iv->context, shape, msg);
-	if (shape->id != iv->msgid || shape->msg_size != iv->row->shape->msg_size)
-		return refuse(kIOReturnBadMessageID, "the action was not made for %s::%s",
-			      shape->class_name, shape->name);
-	kern_return_t ret = begin(action);
+	kern_return_t ret = check_and_begin(action, shape);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	ret = deliver_later(action, shape, msg);
+	ret = deliver_later(action, shape, msg, NULL, NULL);
 	if (ret != kIOReturnSuccess)
 		end(action); // else when it has run
+	return ret;
+}
+
+kern_return_t action_deliver(OSAction *action, IODispatchQueue *here,
+			     const struct OSMethodShape *shape, void *msg,
+			     void (*done)(void *context), void *context)
+{
+	struct OSAction_IVars *iv = action->ivars;
+
+	if (iv->ops != NULL) {
+		kern_return_t delivered = iv->ops->deliver(iv->context, shape, msg);
+		if (delivered == kIOReturnSuccess)
+			done(context);
+		return delivered;
+	}
+	kern_return_t ret = check_and_begin(action, shape);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	IODispatchQueue *queue = route_copy_queue(iv->target, iv->row);
+	bool later = queue != NULL && queue != here;
+	if (later)
+		ret = deliver_later(action, shape, msg, done, context);
+	else
+		iv->row->invoke(iv->target, msg);
+	OSObjectRelease(queue);
+	if (later && ret == kIOReturnSuccess)
+		return ret;
+	end(action);
+	if (ret == kIOReturnSuccess)
+		done(context);
 	return ret;
 }

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Actions that families make for a delivery of their own. */
+/*
+ * Actions that families make for a delivery of their own, and the delivery of what sources have.
+ */
+
+#include <stdbool.h>
 
 #include <DriverKit/OSAction.h>
 
@@ -23,3 +27,16 @@ kern_return_t action_create_custom(const struct action_ops *ops, void *context, 
 
 /* The prototype that the action is invoked with; NULL: it is one of action_create_custom. */
 const struct OSMethodShape *action_prototype(OSAction *action);
+
+/* Was it made for that prototype? A custom one takes any. */
+bool action_is_for(OSAction *action, const struct OSMethodShape *shape);
+
+/*
+ * Invoke, and tell when the method has returned: `done`, on its queue, also before this returns. On
+ * the queue that the target names, as OSActionInvoke; a target without one is called on `here`,
+ * which the caller is on. There it is a call, which may write over the message, elsewhere a copy.
+ * On failure `done` is not called.
+ */
+kern_return_t action_deliver(OSAction *action, IODispatchQueue *here,
+			     const struct OSMethodShape *shape, void *msg,
+			     void (*done)(void *context), void *context);

@@ -12,9 +12,8 @@
  * thread that waits in the midst of its work holds no event that others need. What epoll may still
  * report is destroyed only between two polls of that loop (pool_retire).
  *
- * Alarms are the first loop's: a sorted list whose head is epoll's time limit, so that to set and
- * to clear one costs no system call. An idle loop has one thread in epoll_pwait2 without a time
- * limit, and nothing wakes it.
+ * Alarms (alarm.c) are the first loop's: the next one is epoll's time limit. An idle loop has one
+ * thread in epoll_pwait2 without a time limit, and nothing wakes it.
  *
  * Each loop has one lock, held for a few instructions; nobody holds two.
  */
@@ -31,6 +30,7 @@
 #include <base/cleanup.h>
 #include <base/clock.h>
 #include <base/log.h>
+#include <runtime/alarm.h>
 
 enum { EVENTS_PER_POLL = 16 };
 
@@ -52,7 +52,6 @@ static void init_loop(struct loop *loop)
 	pthread_condattr_destroy(&attributes);
 	loop->epoll_fd = loop->event_fd = -1;
 	list_init(&loop->ready);
-	list_init(&loop->alarms);
 	list_init(&loop->retired);
 }
 
@@ -159,7 +158,7 @@ void loop_destroy_retired(struct loop *loop)
 	}
 }
 
-/* --- turns and alarms --- */
+/* --- turns --- */
 
 void pool_schedule_locked(struct loop *loop, struct turn *turn)
 {
@@ -186,56 +185,15 @@ void loop_take_turn(struct loop *loop)
 	loop_lock(loop);
 }
 
-void alarm_init(struct alarm *alarm, void (*fire)(struct alarm *alarm))
-{
-	list_init(&alarm->link);
-	alarm->deadline_ns = 0;
-	alarm->fire = fire;
-}
-
-/* Alarms mostly come in the order of their deadlines: look from the end. */
-void pool_set_alarm_locked(struct alarm *alarm, uint64_t deadline_ns)
-{
-	struct loop *loop = loop_first();
-	struct list *after;
-
-	list_remove(&alarm->link);
-	alarm->deadline_ns = deadline_ns;
-	if (deadline_ns == 0)
-		return;
-	for (after = loop->alarms.prev; after != &loop->alarms; after = after->prev)
-		if (container_of(after, struct alarm, link)->deadline_ns <= deadline_ns)
-			break;
-	list_insert(after, &alarm->link);
-	if (loop->alarms.next == &alarm->link)
-		loop_wake(loop);
-}
-
-/* Locked. */
-static void fire_alarms(struct loop *loop)
-{
-	if (list_empty(&loop->alarms))
-		return;
-	uint64_t now = clock_now_ns();
-	while (!list_empty(&loop->alarms)) {
-		struct alarm *alarm = container_of(loop->alarms.next, struct alarm, link);
-		if (alarm->deadline_ns > now)
-			return;
-		list_remove(&alarm->link);
-		alarm->deadline_ns = 0;
-		alarm->fire(alarm);
-	}
-}
-
 /* Locked. How long to poll; NULL: without a limit. */
 static const struct timespec *poll_limit(const struct loop *loop, struct timespec *room)
 {
 	*room = (struct timespec){ 0 };
 	if (!loop->asleep)
 		return room;
-	if (list_empty(&loop->alarms))
+	uint64_t deadline = loop == loop_first() ? alarm_next_ns() : 0;
+	if (deadline == 0)
 		return NULL;
-	uint64_t deadline = container_of(loop->alarms.next, struct alarm, link)->deadline_ns;
 	uint64_t now = clock_now_ns();
 	uint64_t left = deadline > now ? deadline - now : 0;
 	room->tv_sec = (time_t)(left / NS_PER_S);
@@ -250,10 +208,8 @@ bool loop_is_wanted(struct loop *loop)
 
 	loop_lock(loop);
 	bool wanted = loop->stopping || !list_empty(&loop->ready);
-	if (!wanted && !list_empty(&loop->alarms)) {
-		const struct alarm *first = container_of(loop->alarms.next, struct alarm, link);
-		wanted = first->deadline_ns <= clock_now_ns();
-	}
+	if (!wanted && loop == loop_first())
+		wanted = alarm_is_due();
 	loop_unlock(loop);
 	return wanted || ppoll(&events, 1, &at_once, NULL) > 0;
 }
@@ -283,6 +239,7 @@ void loop_poll(struct loop *loop)
 		if (watch != NULL)
 			watch->fire(watch, events[i].events);
 	}
-	fire_alarms(loop);
+	if (loop == loop_first())
+		alarm_fire_due();
 	loop->polling = false;
 }

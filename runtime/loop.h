@@ -17,7 +17,6 @@ struct loop {
 	bool open;
 	bool started;        // it is to have a thread whenever the pool runs
 	struct list ready;   // turn.link
-	struct list alarms;  // alarm.link, the earliest first
 	struct list retired; // watch.link
 	unsigned threads;    // in all states
 	unsigned active;     // neither waiting nor parked

@@ -3,7 +3,7 @@
 
 /*
  * The workers from the inside, for the other files of this folder: who takes turns, what epoll
- * watches, which alarms are set, and how a thread says that it is about to wait.
+ * watches, and how a thread says that it is about to wait.
  *
  * Each worker is an event loop with a lock of its own, which is held for a few instructions and
  * never while foreign code runs, and never two at once. "Locked" names the loop that is meant.
@@ -36,8 +36,8 @@ static inline uint32_t self_id(void)
 
 /* --- turns --- */
 
-/* The loop of main's thread, which also has the alarms; and starting that of another worker, by
- * number, modulo their limit: 0, or negative errno. */
+/* The loop of main's thread, which also has the alarms (alarm.h); and starting that of another
+ * worker, by number, modulo their limit: 0, or negative errno. */
 struct loop *loop_first(void);
 int pool_start(unsigned worker, struct loop **loop);
 
@@ -71,19 +71,6 @@ int pool_watch(int operation, int fd, uint32_t events, struct watch *watch);
 
 /* Destroy a watch whose descriptor was removed, as soon as no thread can hold an event of it. */
 void pool_retire(struct watch *watch);
-
-/* --- alarms --- */
-
-/* `fire` as above, with the first loop locked, once, with the alarm unset. */
-struct alarm {
-	struct list link; // loop.alarms
-	uint64_t deadline_ns;
-	void (*fire)(struct alarm *alarm);
-};
-
-void alarm_init(struct alarm *alarm, void (*fire)(struct alarm *alarm));
-/* The first loop is locked. 0: unset. */
-void pool_set_alarm_locked(struct alarm *alarm, uint64_t deadline_ns);
 
 /* --- waiting --- */
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <DriverKit/IODispatchQueue.h>
+#include <runtime/alarm.h>
 
 /* Intrusive: embedded in what is queued, so that posting allocates nothing. */
 struct queue_item {
@@ -55,6 +56,9 @@ int fd_source_open_on(struct fd_source **out, unsigned worker, int fd, uint32_t 
 int fd_source_set_events(struct fd_source *source, uint32_t events);
 /* fn never runs after. Meant for its queue; off it, waits until fn has returned. */
 struct fd_source *fd_source_close(struct fd_source *source);
+/* Close without waiting, on any thread: `ended` is called, there or elsewhere, under no lock, when
+ * fn does not run any more and will not again, and the descriptor may be closed. */
+void fd_source_end(struct fd_source *source, void (*ended)(void *context));
 
 /* --- a one-shot timer --- */
 struct timer_source;
@@ -62,7 +66,14 @@ int timer_source_open(struct timer_source **out, IODispatchQueue *queue, void (*
 		      void *context);
 int timer_source_set(struct timer_source *timer,
 		     uint64_t deadline_ns); // CLOCK_MONOTONIC; 0: disarm
+/* The same, by another clock, and up to leeway_ns later if the process need not wake up for it. */
+int timer_source_set_on(struct timer_source *timer, enum alarm_clock clock, uint64_t deadline_ns,
+			uint64_t leeway_ns);
+/* fn never runs after. Meant for its queue; off it, waits until fn has returned. */
 struct timer_source *timer_source_close(struct timer_source *timer);
+/* Close without waiting, on any thread: `ended` is called, there or elsewhere, under no lock, when
+ * fn does not run any more and will not again. */
+void timer_source_end(struct timer_source *timer, void (*ended)(void *context));
 
 /* --- waiting --- */
 /* Wait until *word != value, or deadline_ns (CLOCK_MONOTONIC; 0: for ever, internal use only), with

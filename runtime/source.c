@@ -28,6 +28,7 @@ struct fd_source {
 	int fd;                 // borrowed; constant
 	void (*fn)(void *context, uint32_t ready);
 	void *context;
+	void (*ended)(void *context); // NULL: nobody asked
 	/* Guarded by the loop's lock: */
 	uint32_t events;
 	uint32_t ready; // not yet given to fn
@@ -62,6 +63,8 @@ static void fd_source_destroy(struct watch *watch)
 {
 	struct fd_source *source = source_of_watch(watch);
 
+	if (source->ended != NULL)
+		source->ended(source->context);
 	OSObjectRelease(source->queue);
 	free(source);
 }
@@ -191,14 +194,26 @@ int fd_source_set_events(struct fd_source *source, uint32_t events)
 	return ret;
 }
 
-struct fd_source *fd_source_close(struct fd_source *source)
+static void fd_source_silence(struct fd_source *source)
 {
-	if (source == NULL)
-		return NULL;
 	loop_lock(source->watch.loop);
 	source->closed = true;
 	pool_watch(EPOLL_CTL_DEL, source->fd, 0, &source->watch);
 	loop_unlock(source->watch.loop);
+}
+
+void fd_source_end(struct fd_source *source, void (*ended)(void *context))
+{
+	source->ended = ended; // read by whoever gives up the last reference
+	fd_source_silence(source);
+	fd_source_unref(source);
+}
+
+struct fd_source *fd_source_close(struct fd_source *source)
+{
+	if (source == NULL)
+		return NULL;
+	fd_source_silence(source);
 	wait_for_end(source->queue);
 	fd_source_unref(source);
 	return NULL;
@@ -212,6 +227,7 @@ struct timer_source {
 	IODispatchQueue *queue; // kept; constant
 	void (*fn)(void *context);
 	void *context;
+	void (*ended)(void *context); // NULL: nobody asked
 	/* Guarded by the first loop's lock: */
 	uint32_t refs;
 	bool expired; // fn is due; a new setting takes it back
@@ -225,6 +241,8 @@ static void timer_source_unref(struct timer_source *timer)
 	loop_unlock(loop_first());
 	if (!last)
 		return;
+	if (timer->ended != NULL)
+		timer->ended(timer->context);
 	OSObjectRelease(timer->queue);
 	free(timer);
 }
@@ -266,7 +284,7 @@ int timer_source_open(struct timer_source **out, IODispatchQueue *queue, void (*
 	if (timer == NULL)
 		return -ENOMEM;
 	timer->item.run = timer_source_run;
-	alarm_init(&timer->alarm, timer_source_fire);
+	timer->alarm.fire = timer_source_fire;
 	timer->queue = queue;
 	timer->fn = fn;
 	timer->context = context;
@@ -276,30 +294,50 @@ int timer_source_open(struct timer_source **out, IODispatchQueue *queue, void (*
 	return 0;
 }
 
-int timer_source_set(struct timer_source *timer, uint64_t deadline_ns)
+int timer_source_set_on(struct timer_source *timer, enum alarm_clock clock, uint64_t deadline_ns,
+			uint64_t leeway_ns)
 {
-	int ret = 0;
+	int ret = alarm_open(clock);
 
+	if (ret < 0)
+		return ret;
 	loop_lock(loop_first());
 	if (timer->closed) {
 		ret = -EINVAL;
 	} else {
 		timer->expired = false;
-		pool_set_alarm_locked(&timer->alarm, deadline_ns);
+		ret = alarm_set_locked(&timer->alarm, clock, deadline_ns, leeway_ns);
 	}
 	loop_unlock(loop_first());
 	return ret;
+}
+
+int timer_source_set(struct timer_source *timer, uint64_t deadline_ns)
+{
+	return timer_source_set_on(timer, ALARM_MONOTONIC, deadline_ns, 0);
+}
+
+static void timer_source_silence(struct timer_source *timer)
+{
+	loop_lock(loop_first());
+	timer->closed = true;
+	timer->expired = false;
+	alarm_set_locked(&timer->alarm, ALARM_MONOTONIC, 0, 0);
+	loop_unlock(loop_first());
+}
+
+void timer_source_end(struct timer_source *timer, void (*ended)(void *context))
+{
+	timer->ended = ended; // read by whoever gives up the last reference
+	timer_source_silence(timer);
+	timer_source_unref(timer);
 }
 
 struct timer_source *timer_source_close(struct timer_source *timer)
 {
 	if (timer == NULL)
 		return NULL;
-	loop_lock(loop_first());
-	timer->closed = true;
-	timer->expired = false;
-	pool_set_alarm_locked(&timer->alarm, 0);
-	loop_unlock(loop_first());
+	timer_source_silence(timer);
 	wait_for_end(timer->queue);
 	timer_source_unref(timer);
 	return NULL;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The frame of the runtime's unit tests: base/unit_test.h, with all loops open before descriptors
- * are noted, for they stay open as long as the process.
+ * The frame of the runtime's unit tests: base/unit_test.h, with all loops and clocks open before
+ * descriptors are noted, for they stay open as long as the process.
  *
  * A test posts its first work and lends its thread with worker_run(); the work ends with
  * worker_stop().
@@ -28,6 +28,8 @@ static inline void open_pool(void)
 {
 	for (unsigned i = 0; i < worker_limit(); i++)
 		ck_assert_int_eq(loop_open(&loops[i]), 0);
+	for (unsigned i = 0; i < ALARM_CLOCKS; i++)
+		ck_assert_int_eq(alarm_open((enum alarm_clock)i), 0);
 }
 
 /* Each test `n_times`, with _i from 0 on. */
