@@ -21,11 +21,13 @@
 #include <base/cleanup.h>
 #include <objects/binary.h>
 #include <protocol/dextd.h>
+#include <protocol/peer.h>
 #include <wire/channel.h>
 #include <wire/codec.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* In a table, beside a oneway method, too: its call is NULL. */
 static void refuse_all(void *context, struct channel_call *call, void *msg)
 {
 	(void)context, (void)msg;
@@ -60,6 +62,8 @@ static const struct channel_method methods[] = {
 	{ &DextWatcher_ConnectionRestarted_Shape, refuse_all },
 	{ &DextWatcher_ConnectionEnded_Shape, refuse_all },
 	{ &DextDirectory_KeepAwake_Shape, refuse_all },
+	{ &DextHost_ServeDriver_Shape, refuse_all },
+	{ &DextPeer_Release_Shape, refuse_all },
 	{ NULL, NULL },
 };
 

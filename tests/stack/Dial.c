@@ -192,6 +192,7 @@ kern_return_t IMPL(Dial, Try)
 	case DIAL_SAME_NEEDLE:
 		return same_needle(gauge, result);
 	case DIAL_NEEDLES:
+		Gauge_Forget(gauge);
 		return Gauge_Count(gauge, result);
 	case DIAL_KEEP_NEEDLE:
 		return Gauge_CopyNeedle(gauge, &self->ivars->kept);

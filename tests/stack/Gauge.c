@@ -12,12 +12,11 @@ struct Needle_IVars {
 };
 
 struct Gauge_IVars {
-	Needle *last; // borrowed; NULL when it has gone
+	Needle *last; // kept until Forget, or a further one
 	unsigned attached;
 };
 
 static _Atomic uint64_t n_needles;
-static Gauge *_Atomic gauge;
 
 bool IMPL(Needle, init)
 {
@@ -30,9 +29,6 @@ bool IMPL(Needle, init)
 
 void IMPL(Needle, free)
 {
-	Gauge *owner = atomic_load(&gauge);
-	if (owner != NULL && owner->ivars->last == self)
-		owner->ivars->last = NULL;
 	atomic_fetch_sub(&n_needles, 1);
 	IOSafeDeleteNULL(self->ivars, struct Needle_IVars, 1);
 	Needle_super_free(self);
@@ -55,7 +51,8 @@ bool IMPL(Gauge, init)
 
 void IMPL(Gauge, free)
 {
-	atomic_store(&gauge, NULL);
+	if (self->ivars != NULL)
+		OSSafeReleaseNULL(self->ivars->last);
 	IOSafeDeleteNULL(self->ivars, struct Gauge_IVars, 1);
 	Gauge_super_free(self);
 }
@@ -65,7 +62,6 @@ kern_return_t IMPL(Gauge, Start)
 	kern_return_t ret = Gauge_super_Start(self, provider);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	atomic_store(&gauge, self);
 	return Gauge_RegisterService(self);
 }
 
@@ -95,6 +91,8 @@ kern_return_t IMPL(Gauge, Describe)
 
 kern_return_t IMPL(Gauge, Watch)
 {
+	if (times > 10000)
+		return kIOReturnBadArgument;
 	for (uint32_t i = 0; i < times; i++)
 		Gauge_Reading(self, action, i);
 	return kIOReturnSuccess;
@@ -139,6 +137,8 @@ kern_return_t IMPL(Gauge, CopyNeedle)
 		OSSafeReleaseNULL(made);
 		return kIOReturnNoMemory;
 	}
+	OSObjectRelease(self->ivars->last);
+	OSObjectRetain(made);
 	self->ivars->last = made;
 	*needle = made;
 	return kIOReturnSuccess;
@@ -150,6 +150,12 @@ kern_return_t IMPL(Gauge, CopyLastNeedle)
 		return kIOReturnNotFound;
 	OSObjectRetain(self->ivars->last);
 	*needle = self->ivars->last;
+	return kIOReturnSuccess;
+}
+
+kern_return_t IMPL(Gauge, Forget)
+{
+	OSSafeReleaseNULL(self->ivars->last);
 	return kIOReturnSuccess;
 }
 
