@@ -223,6 +223,21 @@ int registry_merge(struct entry *entry, OSDictionary *properties)
 	return 0;
 }
 
+int registry_remove_property(struct entry *entry, const char *key)
+{
+	if (OSDictionary_getObject(entry->properties, key) == NULL) {
+		(void)refuse(kIOReturnNotFound, "%s has no property %s", entry->name, key);
+		return -ENOENT;
+	}
+	OSDictionary *fewer = OSDictionary_withDictionary(entry->properties);
+	if (fewer == NULL)
+		return -ENOMEM;
+	OSDictionary_removeObject(fewer, key);
+	OSObjectRelease(entry->properties);
+	entry->properties = fewer;
+	return 0;
+}
+
 void registry_publish(struct registry *registry, struct entry *entry)
 {
 	if (entry->registered)

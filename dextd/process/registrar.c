@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <base/cleanup.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <dextd/client/connection.h>
@@ -16,6 +17,7 @@
 #include <dextd/device/published.h>
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
+#include <dextd/properties.h>
 #include <protocol/dextd.h>
 
 static struct entry *own_entry(const struct dext *dext, uint64_t id)
@@ -95,6 +97,103 @@ static void set_name(void *context, struct channel_call *call, void *message)
 		not_yours(call);
 	else
 		answer(call, registry_set_name(entry, msg->name));
+}
+
+/* --- looking up --- */
+
+enum { PROVIDERS_SIZE_MAX = 96 * 1024 }; // of the 128 KiB that a message may have
+
+/* Returned; NULL: it has none. What the registry itself knows counts as a property too. */
+static OSContainer *copy_property(const struct entry *entry, const char *name)
+{
+	CLEANUP(properties_releasep) OSDictionary *all = registry_copy(entry);
+	OSContainer *value = OSDynamicCast(OSContainer, OSDictionary_getObject(all, name));
+	OSObjectRetain(value);
+	return value;
+}
+
+static void search_property(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_SearchProperty_Msg *msg = message;
+	const struct entry *entry = readable_entry(context, msg->service);
+	if (entry == NULL) {
+		not_yours(call);
+		return;
+	}
+	for (; entry != NULL && msg->property == NULL;
+	     entry = msg->parents == 1 ? entry->parent : NULL)
+		msg->property = copy_property(entry, msg->name);
+	if (msg->property == NULL)
+		(void)refuse(kIOReturnNotFound, "%s: no such property%s", msg->name,
+			     msg->parents == 1 ? " here or above" : "");
+	channel_reply(call, msg->property != NULL ? kIOReturnSuccess : kIOReturnNotFound,
+		      msg->property != NULL ? NULL : reason_last());
+}
+
+static void remove_property(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_RemoveProperty_Msg *msg = message;
+	struct entry *entry = own_entry(context, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else
+		answer(call, registry_remove_property(entry, msg->name));
+}
+
+/* Those of `keys`; returned. */
+static OSDictionary *copy_some(const struct entry *entry, OSArray *keys)
+{
+	CLEANUP(properties_releasep) OSDictionary *all = registry_copy(entry);
+	OSDictionary *some = OSDictionary_withCapacity(4);
+	for (uint32_t i = 0; all != NULL && some != NULL && i < OSArray_getCount(keys); i++) {
+		OSString *key = OSDynamicCast(OSString, OSArray_getObject(keys, i));
+		const char *name = key != NULL ? OSString_getCStringNoCopy(key) : "";
+		OSObject *value = OSDictionary_getObject(all, name);
+		if (value != NULL && !OSDictionary_setObject(some, name, value))
+			OSSafeReleaseNULL(some);
+	}
+	if (all == NULL)
+		OSSafeReleaseNULL(some);
+	return some;
+}
+
+static int copy_providers(const struct entry *entry, OSArray *keys, OSArray **out)
+{
+	CLEANUP(properties_release_arrayp) OSArray *found = OSArray_withCapacity(4);
+	size_t size = 0;
+	if (found == NULL)
+		return -ENOMEM;
+	for (entry = entry->parent; entry != NULL && entry->parent != NULL; entry = entry->parent) {
+		OSDictionary *one = keys != NULL ? copy_some(entry, keys) : registry_copy(entry);
+		if (one == NULL)
+			return -ENOMEM;
+		size += properties_size(one);
+		if (size <= PROVIDERS_SIZE_MAX && !properties_append_consumed(found, one))
+			return -ENOMEM;
+		if (size > PROVIDERS_SIZE_MAX) {
+			OSObjectRelease(one);
+			(void)refuse(kIOReturnOverrun,
+				     "the providers have more than %d KiB of properties: name "
+				     "the keys",
+				     PROVIDERS_SIZE_MAX / 1024);
+			return -EOVERFLOW;
+		}
+	}
+	*out = found;
+	found = NULL;
+	return 0;
+}
+
+static void copy_provider_properties(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_CopyProviderProperties_Msg *msg = message;
+	const struct entry *entry = readable_entry(context, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else
+		answer(call, copy_providers(entry, msg->keys, &msg->properties));
 }
 
 static int add_child(struct dext *dext, struct entry *parent, const char *user_class,
@@ -182,6 +281,9 @@ const struct channel_method registrar_methods[] = {
 	{ &DextRegistrar_SetProperties_Shape, set_properties },
 	{ &DextRegistrar_CopyProperties_Shape, copy_properties },
 	{ &DextRegistrar_SetName_Shape, set_name },
+	{ &DextRegistrar_SearchProperty_Shape, search_property },
+	{ &DextRegistrar_RemoveProperty_Shape, remove_property },
+	{ &DextRegistrar_CopyProviderProperties_Shape, copy_provider_properties },
 	{ &DextRegistrar_AddService_Shape, add_service },
 	{ &DextRegistrar_RemoveService_Shape, remove_service },
 	{ &DextRegistrar_Confined_Shape, confined },

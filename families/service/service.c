@@ -144,8 +144,7 @@ kern_return_t IMPL(IOService, NewUserClient)
 		      IOService_as_OSObject(self)->meta->name);
 }
 
-/* A service without a host is a provider: it is not this driver's to change. */
-static kern_return_t need_host(IOService *self, const char *what)
+kern_return_t service_need_host(IOService *self, const char *what)
 {
 	if (self->ivars->hosted != NULL)
 		return kIOReturnSuccess;
@@ -177,73 +176,13 @@ static kern_return_t tell_classes(IOService *self)
 
 kern_return_t IMPL(IOService, RegisterService)
 {
-	kern_return_t ret = need_host(self, "RegisterService");
+	kern_return_t ret = service_need_host(self, "RegisterService");
 	if (ret == kIOReturnSuccess)
 		ret = tell_classes(self);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	struct DextRegistrar_RegisterService_Msg msg = { .service = self->ivars->id };
 	return host_call(&DextRegistrar_RegisterService_Shape, &msg, NULL);
-}
-
-kern_return_t IMPL(IOService, SetProperties)
-{
-	kern_return_t ret = need_host(self, "SetProperties");
-	if (ret != kIOReturnSuccess)
-		return ret;
-	struct DextRegistrar_SetProperties_Msg msg = {
-		.service = self->ivars->id,
-		.properties = properties,
-	};
-	return host_call(&DextRegistrar_SetProperties_Shape, &msg, NULL);
-}
-
-kern_return_t IMPL(IOService, SetName)
-{
-	kern_return_t ret = need_host(self, "SetName");
-	if (ret != kIOReturnSuccess)
-		return ret;
-	struct DextRegistrar_SetName_Msg msg = { .service = self->ivars->id };
-	static_assert(sizeof(msg.name) == sizeof(IOServiceName), "one length for a name");
-	memcpy(msg.name, name, strnlen(name, sizeof(msg.name) - 1));
-	return host_call(&DextRegistrar_SetName_Shape, &msg, NULL);
-}
-
-static void take_properties(void *mine, void *reply)
-{
-	struct DextRegistrar_CopyProperties_Msg *to = mine, *from = reply;
-	to->properties = from->properties;
-	OSObjectRetain(to->properties);
-}
-
-kern_return_t IMPL(IOService, CopyProperties)
-{
-	struct IOService_IVars *iv = self->ivars;
-	OSDictionary *merged = iv->properties != NULL ? OSDictionary_withDictionary(iv->properties)
-						      : OSDictionary_withCapacity(4);
-	if (merged == NULL)
-		return kIOReturnNoMemory;
-	if (iv->hosted == NULL) {
-		*properties = merged;
-		return kIOReturnSuccess;
-	}
-
-	struct DextRegistrar_CopyProperties_Msg msg = { .service = iv->id };
-	kern_return_t ret = host_call(&DextRegistrar_CopyProperties_Shape, &msg, take_properties);
-	if (ret == kIOReturnSuccess && msg.properties != NULL) {
-		const char *key;
-		OSObject *value;
-		for (uint32_t i = 0; OSDictionary_getEntry(msg.properties, i, &key, &value); i++)
-			if (!OSDictionary_setObject(merged, key, value))
-				ret = kIOReturnNoMemory;
-	}
-	OSSafeReleaseNULL(msg.properties);
-	if (ret != kIOReturnSuccess) {
-		OSSafeReleaseNULL(merged);
-		return ret;
-	}
-	*properties = merged;
-	return kIOReturnSuccess;
 }
 
 kern_return_t IMPL(IOService, GetRegistryEntryID)
@@ -261,7 +200,7 @@ kern_return_t IMPL(IOService, Create)
 {
 	if (provider != self)
 		return refuse(kIOReturnUnsupported, "Create: provider must be the service itself");
-	kern_return_t ret = need_host(self, "Create");
+	kern_return_t ret = service_need_host(self, "Create");
 	if (ret != kIOReturnSuccess)
 		return ret;
 	OSDictionary *properties = OSDynamicCast(
@@ -287,7 +226,7 @@ kern_return_t IMPL(IOService, Terminate)
 {
 	if (options != 0)
 		return refuse(kIOReturnUnsupported, "Terminate: options must be 0");
-	kern_return_t ret = need_host(self, "Terminate");
+	kern_return_t ret = service_need_host(self, "Terminate");
 	if (ret != kIOReturnSuccess)
 		return ret;
 	return host_terminate(self);

@@ -41,6 +41,9 @@ kern_return_t service_start(IOService *service, IOService *provider);
  * queue. A service that was stopped already, or never started, is left alone. */
 void service_stop(IOService *service);
 
+/* A service without a host is a provider: it is not this driver's to change. */
+kern_return_t service_need_host(IOService *self, const char *what);
+
 /* Make an instance of the class that `properties` names as IOUserClass: init()ed, with a default
  * queue. Returned. Refuses with a reason: no such key, no such class, not an IOService. */
 kern_return_t service_instantiate(OSDictionary *properties, IOService **service);

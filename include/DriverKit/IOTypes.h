@@ -18,6 +18,7 @@ typedef uint32_t IOOptionBits;
 typedef char IODispatchQueueName[256];
 typedef char IOServiceName[128];
 typedef char IOPropertyName[128];
+typedef char IORegistryPlaneName[128]; // there is one: kIOServicePlane
 
 /* An open file descriptor that travels with a message; -1 is none. The receiver owns what it got.
  */
@@ -27,6 +28,10 @@ typedef struct IOAddressSegment {
 	uint64_t address;
 	uint64_t length;
 } IOAddressSegment;
+
+enum { // IOService::SearchProperty options
+	kIOServiceSearchPropertyParents = 1,
+};
 
 enum { // IOMemoryDescriptor directions and creation options
 	kIOMemoryDirectionNone = 0,

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Keys of properties and of matching, and the names of notifications. */
+/* The names of notifications, and the keys that applications and drivers share. */
 
-#define kIOProviderClassKey     "IOProviderClass"
-#define kIOUserClassKey         "IOUserClass"
-#define kIONameMatchKey         "IONameMatch"
-#define kIOPropertyMatchKey     "IOPropertyMatch"
-#define kIORegistryEntryIDKey   "IORegistryEntryID"
-#define kIORegistryEntryNameKey "IORegistryEntryName"
-#define kIOObjectClassKey       "IOObjectClass"
-#define kIOMatchCategoryKey     "IOMatchCategory"
-#define kIOBundleIdentifierKey  "CFBundleIdentifier"
+#include <DriverKit/IOKitKeys.h>
 
 /* IOServiceAddMatchingNotification */
 #define kIOPublishNotification    "IOServicePublish"

@@ -192,7 +192,7 @@ START_TEST(reaches_for_others)
 	begin("steals", "");
 	wait_state(&client, "bad", "running");
 	find_entry(&client, "bad", &properties);
-	ck_assert_uint_eq(number_of(properties, "refused"), 7);
+	ck_assert_uint_eq(number_of(properties, "refused"), 10);
 	OSObjectRelease(properties);
 	end();
 }

@@ -69,6 +69,10 @@ static void steal(uint64_t service, uint64_t provider)
 	struct DextRegistrar_SetName_Msg name = { .service = provider, .name = "mine" };
 	struct DextRegistrar_AddService_Msg add = { .parent = provider, .userClass = "X" };
 	struct DextRegistrar_CopyProperties_Msg copy = { .service = 0 };
+	struct DextRegistrar_SearchProperty_Msg search = { .service = 0, .name = "x" };
+	struct DextRegistrar_RemoveProperty_Msg remove = { .service = provider,
+							   .name = "IOResourceMatch" };
+	struct DextRegistrar_CopyProviderProperties_Msg above = { .service = 0 };
 
 	refused += ask(&DextRegistrar_RegisterService_Shape, &reg) == kIOReturnNotFound;
 	refused += ask(&DextRegistrar_RemoveService_Shape, &remove_own) == kIOReturnNotFound;
@@ -76,6 +80,9 @@ static void steal(uint64_t service, uint64_t provider)
 	refused += ask(&DextRegistrar_SetName_Shape, &name) == kIOReturnNotFound;
 	refused += ask(&DextRegistrar_AddService_Shape, &add) == kIOReturnNotFound;
 	refused += ask(&DextRegistrar_CopyProperties_Shape, &copy) == kIOReturnNotFound;
+	refused += ask(&DextRegistrar_SearchProperty_Shape, &search) == kIOReturnNotFound;
+	refused += ask(&DextRegistrar_RemoveProperty_Shape, &remove) == kIOReturnNotFound;
+	refused += ask(&DextRegistrar_CopyProviderProperties_Shape, &above) == kIOReturnNotFound;
 	refused += set_number(provider, "x", 1) == kIOReturnNotFound;
 	set_number(service, "refused", refused);
 }

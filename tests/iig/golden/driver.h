@@ -200,6 +200,27 @@ static inline kern_return_t Driver_SetProperties(Driver *self, OSDictionary *pro
 	return IOService_SetProperties(Driver_as_IOService(self), properties);
 }
 
+/*! IOService::SearchProperty(): see IOService_SearchProperty(). */
+static inline kern_return_t Driver_SearchProperty(Driver *self, const char *name, const char *plane,
+						  uint64_t options, OSContainer **property)
+{
+	return IOService_SearchProperty(Driver_as_IOService(self), name, plane, options, property);
+}
+
+/*! IOService::RemoveProperty(): see IOService_RemoveProperty(). */
+static inline kern_return_t Driver_RemoveProperty(Driver *self, OSString *propertyName)
+{
+	return IOService_RemoveProperty(Driver_as_IOService(self), propertyName);
+}
+
+/*! IOService::CopyProviderProperties(): see IOService_CopyProviderProperties(). */
+static inline kern_return_t Driver_CopyProviderProperties(Driver *self, OSArray *propertyKeys,
+							  OSArray **properties)
+{
+	return IOService_CopyProviderProperties(Driver_as_IOService(self), propertyKeys,
+						properties);
+}
+
 /*! IOService::GetRegistryEntryID(): see IOService_GetRegistryEntryID(). */
 static inline kern_return_t Driver_GetRegistryEntryID(Driver *self, uint64_t *registryEntryID)
 {
@@ -210,6 +231,19 @@ static inline kern_return_t Driver_GetRegistryEntryID(Driver *self, uint64_t *re
 static inline kern_return_t Driver_SetName(Driver *self, const char *name)
 {
 	return IOService_SetName(Driver_as_IOService(self), name);
+}
+
+/*! IOService::CopyName(): see IOService_CopyName(). */
+static inline kern_return_t Driver_CopyName(Driver *self, OSString **name)
+{
+	return IOService_CopyName(Driver_as_IOService(self), name);
+}
+
+/*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
+static inline kern_return_t Driver_StringFromReturn(Driver *self, kern_return_t status,
+						    OSString **string)
+{
+	return IOService_StringFromReturn(Driver_as_IOService(self), status, string);
 }
 
 /*! IOService::GetProvider(): see IOService_GetProvider(). */
@@ -352,6 +386,29 @@ static inline kern_return_t DriverClient_SetProperties(DriverClient *self, OSDic
 	return IOService_SetProperties(DriverClient_as_IOService(self), properties);
 }
 
+/*! IOService::SearchProperty(): see IOService_SearchProperty(). */
+static inline kern_return_t DriverClient_SearchProperty(DriverClient *self, const char *name,
+							const char *plane, uint64_t options,
+							OSContainer **property)
+{
+	return IOService_SearchProperty(DriverClient_as_IOService(self), name, plane, options,
+					property);
+}
+
+/*! IOService::RemoveProperty(): see IOService_RemoveProperty(). */
+static inline kern_return_t DriverClient_RemoveProperty(DriverClient *self, OSString *propertyName)
+{
+	return IOService_RemoveProperty(DriverClient_as_IOService(self), propertyName);
+}
+
+/*! IOService::CopyProviderProperties(): see IOService_CopyProviderProperties(). */
+static inline kern_return_t
+DriverClient_CopyProviderProperties(DriverClient *self, OSArray *propertyKeys, OSArray **properties)
+{
+	return IOService_CopyProviderProperties(DriverClient_as_IOService(self), propertyKeys,
+						properties);
+}
+
 /*! IOService::GetRegistryEntryID(): see IOService_GetRegistryEntryID(). */
 static inline kern_return_t DriverClient_GetRegistryEntryID(DriverClient *self,
 							    uint64_t *registryEntryID)
@@ -363,6 +420,19 @@ static inline kern_return_t DriverClient_GetRegistryEntryID(DriverClient *self,
 static inline kern_return_t DriverClient_SetName(DriverClient *self, const char *name)
 {
 	return IOService_SetName(DriverClient_as_IOService(self), name);
+}
+
+/*! IOService::CopyName(): see IOService_CopyName(). */
+static inline kern_return_t DriverClient_CopyName(DriverClient *self, OSString **name)
+{
+	return IOService_CopyName(DriverClient_as_IOService(self), name);
+}
+
+/*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
+static inline kern_return_t DriverClient_StringFromReturn(DriverClient *self, kern_return_t status,
+							  OSString **string)
+{
+	return IOService_StringFromReturn(DriverClient_as_IOService(self), status, string);
 }
 
 /*! IOService::GetProvider(): see IOService_GetProvider(). */
