@@ -27,6 +27,7 @@ struct VictimUserClient_IVars {
 	OSAction *kept;           // VICTIM_KEEP
 	uint64_t counted;         // VICTIM_COUNT
 	IOMemoryDescriptor *lent; // VICTIM_LEND
+	VictimRelay *relay;       // made when it is asked for
 };
 
 /* --- the service --- */
@@ -161,6 +162,9 @@ kern_return_t IMPL(VictimUserClient, Stop)
 {
 	OSSafeReleaseNULL(self->ivars->kept);
 	OSSafeReleaseNULL(self->ivars->lent);
+	if (self->ivars->relay != NULL)
+		VictimRelay_teardown(self->ivars->relay);
+	OSSafeReleaseNULL(self->ivars->relay);
 	return VictimUserClient_super_Stop(self, provider);
 }
 
@@ -193,6 +197,19 @@ static kern_return_t copy_part(VictimUserClient *self, IOMemoryDescriptor **memo
 	return ret;
 }
 
+static VictimRelay *relay_of(VictimUserClient *self)
+{
+	if (self->ivars->relay != NULL)
+		return self->ivars->relay;
+	VictimRelay *relay = OSTypeAlloc(VictimRelay);
+	if (relay != NULL && VictimRelay_init(relay) &&
+	    VictimRelay_setup(relay) == kIOReturnSuccess)
+		self->ivars->relay = relay;
+	else
+		OSSafeReleaseNULL(relay);
+	return self->ivars->relay;
+}
+
 kern_return_t IMPL(VictimUserClient, CopyClientMemoryForType)
 {
 	switch (type) {
@@ -201,6 +218,12 @@ kern_return_t IMPL(VictimUserClient, CopyClientMemoryForType)
 		return copy_buffer(memory);
 	case VICTIM_TYPE_PART:
 		return copy_part(self, memory);
+	case VICTIM_TYPE_ORDERS:
+	case VICTIM_TYPE_ANSWERS:
+		return relay_of(self) != NULL
+			       ? VictimRelay_copyMemory(self->ivars->relay,
+							type == VICTIM_TYPE_ORDERS, memory)
+			       : kIOReturnNoMemory;
 	case VICTIM_TYPE_SHARED:
 		return Victim_CopyShared(victim_of(VictimUserClient_as_OSObject(self)), memory);
 	default:
@@ -581,6 +604,37 @@ METHOD(lent_fill)
 	return kIOReturnSuccess;
 }
 
+/* --- data queues --- */
+
+METHOD(queue_tell)
+{
+	(void)reference;
+	VictimRelay *relay = relay_of(OSDynamicCast(VictimUserClient, target));
+	return VictimRelay_tell(relay, arguments->scalarInput[0]);
+}
+
+METHOD(queue_listen)
+{
+	(void)reference;
+	VictimRelay *relay = relay_of(OSDynamicCast(VictimUserClient, target));
+	return VictimRelay_listen(relay, arguments->completion);
+}
+
+METHOD(queue_burst)
+{
+	(void)reference;
+	VictimRelay *relay = relay_of(OSDynamicCast(VictimUserClient, target));
+	return VictimRelay_burst(relay, arguments->scalarInput[0], arguments->scalarOutput);
+}
+
+METHOD(queue_count)
+{
+	(void)reference;
+	VictimRelay *relay = relay_of(OSDynamicCast(VictimUserClient, target));
+	VictimRelay_getCounts(relay, &arguments->scalarOutput[0], &arguments->scalarOutput[1]);
+	return kIOReturnSuccess;
+}
+
 static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_ECHO] = { echo, 0, ANY, 0, ANY, 0 },
 	[VICTIM_STRUCTURE] = { structure, 0, 0, 16, 0, 16 },
@@ -605,6 +659,10 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_LEND] = { lend, 0, ANY, 0, 0, 0 },
 	[VICTIM_LENT_SUM] = { lent_sum, 0, 0, 0, 1, 0 },
 	[VICTIM_LENT_FILL] = { lent_fill, 0, 1, 0, 0, 0 },
+	[VICTIM_QUEUE_TELL] = { queue_tell, 0, 1, 0, 0, 0 },
+	[VICTIM_QUEUE_LISTEN] = { queue_listen, 1, 0, 0, 0, 0 },
+	[VICTIM_QUEUE_BURST] = { queue_burst, 0, 1, 0, 1, 0 },
+	[VICTIM_QUEUE_COUNT] = { queue_count, 0, 0, 0, 2, 0 },
 	[VICTIM_COUNT] = { count, 0, 1, 0, 2, 0 },
 	[VICTIM_WAIT_AGAIN] = { wait_again, 0, 0, 0, 1, 0, DEXT_IDEMPOTENT },
 	[VICTIM_ECHO_AGAIN] = { echo, 0, ANY, 0, ANY, 0, DEXT_IDEMPOTENT },

@@ -32,11 +32,17 @@ enum victim_method {
 	VICTIM_LEND,      // in: options, then up to 7 times address, length: kept as one descriptor
 	VICTIM_LENT_SUM,  // out: the sum of the bytes of what was lent
 	VICTIM_LENT_FILL, // in: a byte: all of what was lent becomes that, and is given back
-	VICTIM_WAIT_AGAIN, // as VICTIM_WAIT, but idempotent; out: the driver's process
-	VICTIM_ECHO_AGAIN, // as VICTIM_ECHO, but idempotent
-	VICTIM_DIE_AGAIN,  // as VICTIM_DIE, but idempotent
+	VICTIM_WAIT_AGAIN,   // as VICTIM_WAIT, but idempotent; out: the driver's process
+	VICTIM_ECHO_AGAIN,   // as VICTIM_ECHO, but idempotent
+	VICTIM_DIE_AGAIN,    // as VICTIM_DIE, but idempotent
+	VICTIM_QUEUE_TELL,   // what the application's data queues call
+	VICTIM_QUEUE_LISTEN, // asynchronous: completed whenever answers wait for an application
+	VICTIM_QUEUE_BURST,  // in: how many numbers to put into the answers; out: how many fit
+	VICTIM_QUEUE_COUNT,  // out: calls of VICTIM_QUEUE_TELL, completions of VICTIM_QUEUE_LISTEN
 	VICTIM_METHODS,
 };
+
+enum { VICTIM_QUEUE_CAPACITY = 4096 };
 
 enum { VICTIM_EXACT_SIZE = 10000 };
 
@@ -45,5 +51,7 @@ enum {
 	VICTIM_TYPE_SHARED = 0,
 	VICTIM_TYPE_REFUSED = 1,
 	VICTIM_TYPE_READ_ONLY = 2,
-	VICTIM_TYPE_PART = 3
+	VICTIM_TYPE_PART = 3,
+	VICTIM_TYPE_ORDERS = 4,  // a data queue: whatever is put in …
+	VICTIM_TYPE_ANSWERS = 5, // … comes out of this one
 };

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The application's end of a driver's data queue (IODataQueueDispatchSource): entries of bytes, in
+ * order, through memory that both have mapped. One side puts in, the other takes out, by whatever
+ * the two agreed on. The calls on one queue come one after the other, from any thread; wait may
+ * run beside none of them.
+ *
+ * IODataQueueMemory is a handle, not the memory itself: what the driver writes there is checked
+ * against what the handle knows, and is kIOReturnError when it cannot be. The functions are
+ * IOKit's; making a handle, and sleeping, are ours. dext_last_reason() (<opendext/client.h>) says
+ * why something failed.
+ */
+
+#include <IOKit/IOKitLib.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+typedef struct IODataQueueMemory IODataQueueMemory;
+
+typedef struct IODataQueueEntry {
+	uint32_t size;
+	uint8_t data[]; // `size` bytes
+} IODataQueueEntry;
+
+/* The scalar that the external method gets: what to do for the driver's IODataQueueDispatchSource.
+ */
+enum {
+	DEXT_DATA_QUEUE_AVAILABLE = 0, // SendDataAvailable
+	DEXT_DATA_QUEUE_SERVICED = 1,  // SendDataServiced
+};
+
+#define DEXT_DATA_QUEUE_NO_SELECTOR 0xffffffffU
+
+/* Map the queue that the driver gives as memory of `type`. `selector`: the external method that is
+ * called, with one scalar, when the driver waits for what was put in or taken out;
+ * DEXT_DATA_QUEUE_NO_SELECTOR: it never waits. kIOReturnUnformattedMedia: that memory holds no
+ * queue. Close it before the connection. */
+kern_return_t dext_data_queue_open(io_connect_t connect, uint32_t type, uint32_t selector,
+				   IODataQueueMemory **queue);
+/* NULL is allowed. */
+void dext_data_queue_close(IODataQueueMemory *queue);
+
+/* Sleep until there is an entry. kIOReturnTimeout after `timeout_ms`. */
+kern_return_t dext_data_queue_wait(IODataQueueMemory *queue, uint32_t timeout_ms);
+
+bool IODataQueueDataAvailable(IODataQueueMemory *queue);
+
+/* The first entry, which stays: a copy, good until the next call on the queue. NULL: there is none,
+ * or the queue is corrupt (the reason says so). */
+IODataQueueEntry *IODataQueuePeek(IODataQueueMemory *queue);
+
+/* Take the first entry out. *dataSize: the room at `data`; then the entry's size. `data` NULL: it
+ * is thrown away. kIOReturnUnderrun: the queue is empty. kIOReturnNoSpace: the entry is larger, and
+ * stays. */
+kern_return_t IODataQueueDequeue(IODataQueueMemory *queue, void *data, uint32_t *dataSize);
+
+/* Put in a copy of `data`. kIOReturnOverrun: there is no room. */
+kern_return_t IODataQueueEnqueue(IODataQueueMemory *queue, const void *data, uint32_t dataSize);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
