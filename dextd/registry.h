@@ -44,7 +44,8 @@ struct entry {
 	uint64_t id;
 	enum entry_kind kind;
 	enum entry_state state;
-	bool registered; // applications may find it
+	bool registered;     // applications may find it
+	bool wants_register; // RegisterService came before Start returned
 	IOServiceName name, class_name, user_class;
 	OSDictionary *properties; // owned
 	/* Whose it is; borrowed, may be NULL. */

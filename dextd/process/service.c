@@ -342,6 +342,17 @@ static void on_time(void *context)
 	start(context);
 }
 
+/* What asked for it while its driver was starting: the service, and what it made in its Start. */
+static void register_waiting(struct service *s, struct entry *entry)
+{
+	struct entry *child;
+	if (entry->wants_register)
+		service_register(s, entry);
+	list_for_each(child, &entry->children, sibling)
+		if (child->kind == ENTRY_SERVICE && child->service == s)
+			register_waiting(s, child);
+}
+
 void service_start_answered(struct service *s, IOReturn status, const char *reason)
 {
 	if (status == kIOReturnSuccess) {
@@ -353,8 +364,7 @@ void service_start_answered(struct service *s, IOReturn status, const char *reas
 		log_info("service %llu: %s runs in process %d", (unsigned long long)s->entry->id,
 			 s->entry->name, (int)s->dext->child.pid);
 		connection_resume_all(s->dext);
-		if (s->wants_register)
-			service_register(s, s->entry);
+		register_waiting(s, s->entry);
 		service_match(s->device); // for those that wait with IOMatchedServiceCountMatch
 		return;
 	}
@@ -377,10 +387,9 @@ static void on_refused(void *context)
 
 void service_register(struct service *s, struct entry *entry)
 {
-	if (!s->started) {
-		s->wants_register = true; // known to applications once Start has returned
+	entry->wants_register = !s->started; // known to applications once Start has returned
+	if (!s->started)
 		return;
-	}
 	if (s->goal != SERVICE_RUN)
 		return;
 	registry_publish(&daemon_of(s)->registry, entry);
@@ -415,7 +424,7 @@ static void clear_process(struct service *s, const char *reason)
 	s->dext = NULL;
 	list_remove(&s->dext_link);
 	device_fds_close(&s->handover);
-	s->wants_register = s->start_waits = s->stop_sent = false;
+	s->entry->wants_register = s->start_waits = s->stop_sent = false;
 }
 
 static bool crashed_too_often(struct service *s, uint64_t now)

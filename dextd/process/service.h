@@ -42,10 +42,9 @@ struct service {
 	struct list orphans;             // connection.dext_link: they wait for the next process
 	int64_t score;
 	enum service_goal goal;
-	bool started;        // Start returned successfully in the present process
-	bool wants_register; // RegisterService came before Start returned
-	bool start_waits;    // for the dext to report the layers that are required
-	bool stop_waits;     // for the drivers that run on it
+	bool started;     // Start returned successfully in the present process
+	bool start_waits; // for the dext to report the layers that are required
+	bool stop_waits;  // for the drivers that run on it
 	bool stop_sent;
 	struct device_fds handover; // opened, not yet handed over
 	struct loop_timer timer;    // when to start

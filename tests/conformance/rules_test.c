@@ -186,6 +186,17 @@ START_TEST(nothing_is_published_before_start_has_returned)
 }
 END_TEST
 
+/* It is the child that registered, and not its parent. */
+START_TEST(a_child_that_registers_in_its_parents_start_is_published)
+{
+	io_service_t child = rig_wait_service("RulesFirstborn");
+	IOObjectRelease(child);
+	ck_assert_uint_eq(
+		IOServiceGetMatchingService(kIOMainPortDefault, IOServiceMatching("RulesParent")),
+		IO_OBJECT_NULL);
+}
+END_TEST
+
 /* --- properties and identity --- */
 
 START_TEST(properties_are_merged_over_the_personality)
@@ -336,6 +347,7 @@ int main(void)
 	tcase_add_test(tc, what_create_makes_is_started_and_found);
 	tcase_add_test(tc, terminate_follows_its_rules);
 	tcase_add_test(tc, nothing_is_published_before_start_has_returned);
+	tcase_add_test(tc, a_child_that_registers_in_its_parents_start_is_published);
 	tcase_add_test(tc, properties_are_merged_over_the_personality);
 	tcase_add_test(tc, a_service_has_a_name_and_an_id);
 	tcase_add_test(tc, what_is_got_is_borrowed_and_what_is_copied_is_returned);
