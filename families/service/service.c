@@ -19,6 +19,7 @@
 #include <base/reason.h>
 #include <families/family.h>
 #include <families/service/host.h>
+#include <families/service/interrupts.h>
 #include <families/service/iommu.h>
 #include <families/service/service.h>
 #include <protocol/dextd.h>
@@ -47,6 +48,7 @@ void IMPL(IOService, free)
 		OSSafeReleaseNULL(self->ivars->properties);
 		OSSafeReleaseNULL(self->ivars->provider);
 		iommu_unref(self->ivars->iommu);
+		interrupts_unref(self->ivars->interrupts);
 		free(self->ivars);
 		self->ivars = NULL;
 	}

@@ -13,17 +13,19 @@
 #include <base/list.h>
 
 struct hosted;
+struct interrupts;
 struct iommu;
 struct served_call;
 
 /* Before Start, or on the service's default queue after; `stopped` is a futex word. */
 struct IOService_IVars {
-	uint64_t id;              // registry entry; 0: none yet
-	OSDictionary *properties; // kept: a driver's personality, a provider's device
-	IOService *provider;      // kept from Start until the end of Stop
-	struct hosted *hosted;    // borrowed; NULL for a provider object
-	struct iommu *iommu;      // kept; of a provider that does DMA; NULL: none
-	_Atomic uint32_t stopped; // 1 once the base class's Stop was reached
+	uint64_t id;                   // registry entry; 0: none yet
+	OSDictionary *properties;      // kept: a driver's personality, a provider's device
+	IOService *provider;           // kept from Start until the end of Stop
+	struct hosted *hosted;         // borrowed; NULL for a provider object
+	struct iommu *iommu;           // kept; of a provider that does DMA; NULL: none
+	struct interrupts *interrupts; // kept; of a provider that interrupts; NULL: none
+	_Atomic uint32_t stopped;      // 1 once the base class's Stop was reached
 
 	/* Of a user client: the call that its connection has it execute; NULL: none. */
 	struct served_call *_Atomic call;
