@@ -74,7 +74,9 @@ static struct magazine take_from_depot(void)
 {
 	struct closure *first = atomic_exchange_explicit(&depot, NULL, memory_order_acquire);
 
-	return (struct magazine){ .first = first, .n = first != NULL ? CLOSURES_KEPT : 0 };
+	if (first == NULL)
+		return (struct magazine){ 0 };
+	return (struct magazine){ .first = first, .n = CLOSURES_KEPT };
 }
 
 static void give_to_depot(struct magazine full)

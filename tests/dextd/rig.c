@@ -80,21 +80,16 @@ void rig_bundle(const struct rig *rig, const char *name, const char *behaviour, 
 	fprintf(f,
 		"<plist version=\"1.0\"><dict><key>CFBundleIdentifier</key><string>org.test.%s"
 		"</string><key>CFBundleExecutable</key><string>%s</string>"
-		"<key>IOKitPersonalities</key><dict><key>%s</key><dict>%s"
-		"<key>IOUserClass</key><string>%s</string>%s</dict></dict></dict></plist>",
-		name, behaviour, name,
-		strstr(keys, "IOProviderClass") != NULL
-			? ""
-			: "<key>IOProviderClass</key><string>IOUserResources</string>",
-		name, keys);
-	if (strstr(keys, "IOMatchCategory") == NULL) {
-		/* Each its own category, or only one of them would run. */
-		fseek(f, -(long)strlen("</dict></dict></dict></plist>"), SEEK_CUR);
-		fprintf(f,
-			"<key>IOMatchCategory</key><string>%s</string>"
-			"</dict></dict></dict></plist>",
-			name);
-	}
+		"<key>IOKitPersonalities</key><dict><key>%s</key><dict>"
+		"<key>IOUserClass</key><string>%s</string>",
+		name, behaviour, name, name);
+	if (strstr(keys, "IOProviderClass") == NULL)
+		fputs("<key>IOProviderClass</key><string>IOUserResources</string>", f);
+	/* Each its own category, or only one of them would run. */
+	if (strstr(keys, "IOMatchCategory") == NULL)
+		fprintf(f, "<key>IOMatchCategory</key><string>%s</string>", name);
+	fputs(keys, f);
+	fputs("</dict></dict></dict></plist>", f);
 	ck_assert_int_eq(fclose(f), 0);
 }
 

@@ -212,8 +212,8 @@ static void assert_status(const char *part)
 START_TEST(the_status_shows_what_is_granted)
 {
 	static const char *const parts[] = {
-		[REAL_TIME] = "kept awake for 1 connections; drivers at real-time priority: 1, "
-			      "at nice -20: 0",
+		[REAL_TIME] = ("kept awake for 1 connections; drivers at real-time priority: 1, "
+			       "at nice -20: 0"),
 		[NICE] = "drivers at real-time priority: 0, at nice -20: 1",
 		[NOTHING] = "drivers at real-time priority: 0, at nice -20: 0",
 	};
