@@ -70,13 +70,25 @@ static void await(uint32_t what, uint64_t wanted)
 			      (unsigned long long)value, (unsigned long long)wanted);
 }
 
+/* The process of a service, once it is another than `old`. A service may be found and be gone, its
+ * driver having died, when it is asked for its process: then it has none. */
+static pid_t await_pid(const char *class_name, pid_t old)
+{
+	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
+	pid_t pid = old;
+	while (pid == old || pid == 0) {
+		ck_assert_msg(clock_now_ns() < deadline, "no other %s than that of process %d",
+			      class_name, (int)old);
+		io_service_t service = rig_wait_service(class_name);
+		pid = (pid_t)rig_number(service, "OpenDextProcess");
+		IOObjectRelease(service);
+	}
+	return pid;
+}
+
 static pid_t pid_of(const char *class_name)
 {
-	io_service_t service = rig_wait_service(class_name);
-	pid_t pid = (pid_t)rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	ck_assert_int_gt(pid, 0);
-	return pid;
+	return await_pid(class_name, 0);
 }
 
 START_TEST(values_cross)
@@ -144,13 +156,8 @@ END_TEST
 /* The dial is started on the next gauge. */
 static void check_that_both_come_again(pid_t old_gauge, pid_t old_dial)
 {
-	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
-	pid_t new_gauge, new_dial;
-	do {
-		new_gauge = pid_of("Gauge");
-		new_dial = pid_of("Dial");
-		ck_assert_msg(clock_now_ns() < deadline, "they do not come again");
-	} while (new_gauge == old_gauge || new_dial == old_dial);
+	await_pid("Gauge", old_gauge);
+	await_pid("Dial", old_dial);
 	IOServiceClose(dial);
 	dial = open_dial();
 	ck_assert_uint_eq(must(DIAL_READ, 1), 101);
@@ -184,9 +191,7 @@ START_TEST(a_dead_driver_leaves_its_provider_alone)
 	must(DIAL_KEEP_NEEDLE, 0);
 	ck_assert_uint_eq(must(DIAL_NEEDLES, 0), 1);
 	ck_assert_int_eq(kill(upper, SIGKILL), 0);
-	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
-	while (pid_of("Dial") == upper)
-		ck_assert_msg(clock_now_ns() < deadline, "it does not come again");
+	await_pid("Dial", upper);
 	IOServiceClose(dial);
 	dial = open_dial();
 	ck_assert_int_eq(pid_of("Gauge"), gauge);
