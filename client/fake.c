@@ -183,15 +183,18 @@ static void tell_news(struct fake *fake)
 	uint64_t count;
 	if (read(fake->news_fd, &count, sizeof(count)) < 0)
 		return;
+	/* Taken out before it is told: whoever hears of it may have the next one ready. */
+	enum fake_news news = atomic_exchange(&fake->news, NEWS_NONE);
+	CLEANUP(close_fdp)
+	int socket_fd = news == NEWS_RESTARTED ? atomic_exchange(&fake->news_socket, -1) : -1;
 	struct DextWatcher_ConnectionRestarted_Msg restarted = { .connection = 77,
 								 .generation = fake->generation,
-								 .socket = fake->news_socket };
+								 .socket = socket_fd };
 	struct DextWatcher_ConnectionEnded_Msg ended = { .connection = 77 };
-	switch (atomic_exchange(&fake->news, NEWS_NONE)) {
+	switch (news) {
 	case NEWS_RESTARTED:
 		channel_call(fake->channel, &DextWatcher_ConnectionRestarted_Shape, &restarted, 0,
 			     on_news_answer, fake);
-		close_fdp(&fake->news_socket);
 		break;
 	case NEWS_ENDED:
 		channel_call(fake->channel, &DextWatcher_ConnectionEnded_Shape, &ended, 0,
@@ -278,7 +281,8 @@ void fake_deinit(struct fake *fake)
 	close(fake->listen_fd);
 	close(fake->stop_fd);
 	close(fake->news_fd);
-	close_fdp(&fake->news_socket);
+	int news_socket = atomic_load(&fake->news_socket);
+	close_fdp(&news_socket);
 	unlink(fake->path);
 	rmdir(fake->folder);
 	OSObjectRelease(fake->entries);
@@ -319,7 +323,7 @@ void fake_succeed(struct fake *fake)
 	ck_assert_int_eq(ring_server_open(&fake->ring, fake->memory_fd), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	fake->socket_fd = pair[0];
-	fake->news_socket = pair[1];
+	atomic_store(&fake->news_socket, pair[1]);
 }
 
 void fake_tell_restart(struct fake *fake)

@@ -48,7 +48,7 @@ struct fake {
 
 	/* What news_fd says is to be told. */
 	_Atomic enum fake_news news;
-	int news_socket; // owned
+	_Atomic int news_socket; // owned, by who takes it out
 	_Atomic uint32_t n_news_answered;
 
 	/* The driver's side of the last connection. */
