@@ -290,6 +290,7 @@ START_TEST(a_call_crosses_processes)
 	struct pair p;
 	pair_init(&p);
 	pid_t child = fork();
+	ck_assert_int_ge(child, 0);
 	if (child == 0) {
 		struct echo e = { .server = p.server, .doorbell_fd = p.doorbell_fd };
 		_exit(echo_serve(&e) < 0 ? 1 : 0);
@@ -822,6 +823,7 @@ START_TEST(a_scribbling_process_harms_no_server)
 		struct ring_reply reply;
 		pair_init(&p);
 		pid_t child = fork();
+		ck_assert_int_ge(child, 0);
 		if (child == 0)
 			scribble_for_ever(p.memory_fd, seed);
 		for (int round = 0; round < 200; round++) {
@@ -871,6 +873,7 @@ START_TEST(a_scribbling_dext_harms_no_application)
 		pair_init(&p);
 		request.structure_out_max = 100;
 		pid_t child = fork();
+		ck_assert_int_ge(child, 0);
 		if (child == 0)
 			serve_and_scribble(&p, seed);
 		for (int round = 0; round < 40; round++) {
