@@ -24,7 +24,7 @@ typedef struct IODataQueueMemory IODataQueueMemory;
 
 typedef struct IODataQueueEntry {
 	uint32_t size;
-	uint8_t data[]; // `size` bytes
+	uint8_t data[4]; // the first of `size` bytes, as IOKit declares them
 } IODataQueueEntry;
 
 /* The scalar that the external method gets: what to do for the driver's IODataQueueDispatchSource.
