@@ -24,10 +24,12 @@
 
 enum { PATIENCE_MS = 10000 };
 
-static int count_fds(void)
+int rig_count_fds(pid_t pid)
 {
+	char path[64];
 	int n = 0;
-	DIR *dir = opendir("/proc/self/fd");
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(path);
 	ck_assert_ptr_nonnull(dir);
 	while (readdir(dir) != NULL)
 		n++;
@@ -130,7 +132,7 @@ void rig_start(struct rig *rig, const char *misbehave, const char *const *option
 	setenv("OPENDEXT_SOCKET", sock, 1);
 	/* The library connects at its first use, and stays connected. */
 	IOServiceGetMatchingService(kIOMainPortDefault, IOServiceMatching("NoSuchClass"));
-	rig->n_fds = count_fds();
+	rig->n_fds = rig_count_fds(getpid());
 }
 
 /* No process runs from the test's folder any more. */
@@ -154,7 +156,7 @@ static void check_no_process_left(const struct rig *rig)
 
 void rig_stop(struct rig *rig)
 {
-	ck_assert_int_eq(count_fds(), rig->n_fds);
+	ck_assert_int_eq(rig_count_fds(getpid()), rig->n_fds);
 	ck_assert_int_eq(kill(rig->dextd, SIGTERM), 0);
 	int status;
 	ck_assert_int_eq(waitpid(rig->dextd, &status, 0), rig->dextd);

@@ -34,5 +34,7 @@ void rig_wait_flag(IONotificationPortRef port, const int *flag);
 void rig_wait_explained(const char *device, const char *part);
 /* Run `dextctl command argument`; fails the test when it fails. */
 void rig_control(const char *command, const char *argument);
+/* Entries of a process's folder of open descriptors: for comparing, before and after. */
+int rig_count_fds(pid_t pid);
 /* A property of a registry entry as a number; 0 when absent. */
 uint64_t rig_number(io_registry_entry_t entry, const char *key);

@@ -5,7 +5,6 @@
  */
 
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -156,19 +155,6 @@ END_TEST
 
 /* --- what it costs --- */
 
-static int count_fds_of(uint64_t pid)
-{
-	char path[64];
-	int n = 0;
-	snprintf(path, sizeof(path), "/proc/%llu/fd", (unsigned long long)pid);
-	DIR *dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
-}
-
 /* Mappings of buffers. */
 static int count_maps_of(uint64_t pid)
 {
@@ -186,12 +172,12 @@ static int count_maps_of(uint64_t pid)
 START_TEST(memory_is_shared_once_and_used_again)
 {
 	check_inverted(MIB, MIB);
-	int own_fds = count_fds_of((uint64_t)getpid()), fds = count_fds_of(dext);
+	int own_fds = rig_count_fds(getpid()), fds = rig_count_fds((pid_t)dext);
 	uint64_t n_shared = raw->buffers.all[0].n_shared;
 	for (size_t i = 0; i < 200; i++)
 		check_inverted(5000 + i * 16, 100000 - i * 16);
-	ck_assert_int_le(count_fds_of(dext), fds + BELLS_MAX);
-	ck_assert_int_le(count_fds_of((uint64_t)getpid()), own_fds + BELLS_MAX);
+	ck_assert_int_le(rig_count_fds((pid_t)dext), fds + BELLS_MAX);
+	ck_assert_int_le(rig_count_fds(getpid()), own_fds + BELLS_MAX);
 	ck_assert_int_eq(count_maps_of(dext), MAPS_PER_BUFFER);
 	ck_assert_int_eq(count_maps_of((uint64_t)getpid()), 1);
 	ck_assert_uint_eq(raw->buffers.all[0].n_shared, n_shared);
@@ -421,12 +407,12 @@ END_TEST
 START_TEST(what_is_shared_is_bounded)
 {
 	struct ring_reply reply;
-	int fds = count_fds_of(dext);
+	int fds = rig_count_fds((pid_t)dext);
 	for (uint64_t i = 0; i < 500; i++) {
 		CLEANUP(close_fdp) int fd = make_memory(65536);
 		ck_assert_int_eq(share(fd, 65536, i, &reply), kIOReturnSuccess);
 	}
-	ck_assert_int_le(count_fds_of(dext), fds + (int)RING_BUFFERS + BELLS_MAX);
+	ck_assert_int_le(rig_count_fds((pid_t)dext), fds + (int)RING_BUFFERS + BELLS_MAX);
 	ck_assert_int_le(count_maps_of(dext), (int)RING_BUFFERS);
 
 	unsigned accepted = 0;
@@ -451,7 +437,7 @@ END_TEST
 START_TEST(garbage_on_the_socket_costs_a_call)
 {
 	struct ring_reply reply;
-	int fds = count_fds_of(dext);
+	int fds = rig_count_fds((pid_t)dext);
 	CLEANUP(close_fdp) int fd = make_memory(65536);
 	ck_assert_int_eq(send(raw->socket_fd, "no", 2, 0), 2);
 	share(fd, 65536, 0, &reply);
@@ -465,7 +451,7 @@ START_TEST(garbage_on_the_socket_costs_a_call)
 	for (uint64_t i = 0; i < 10000 && ret == 0; i++)
 		ret = ring_socket_send(raw->socket_fd, RING_SOCKET_BUFFER, 2, fd);
 	for (int i = 0; i < 1000 && share(-1, 65536, 4, &reply) == kIOReturnNotFound; i++)
-		ck_assert_int_le(count_fds_of(dext), fds + (int)RING_BUFFERS + BELLS_MAX);
+		ck_assert_int_le(rig_count_fds((pid_t)dext), fds + (int)RING_BUFFERS + BELLS_MAX);
 	ck_assert_int_eq(share(fd, 65536, 8, &reply), kIOReturnSuccess);
 }
 END_TEST

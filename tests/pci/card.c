@@ -6,7 +6,6 @@
  */
 
 #include <check.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,17 +28,6 @@ static const char *need_env(const char *name)
 	const char *value = getenv(name);
 	ck_assert_msg(value != NULL, "set %s, or run this test through meson", name);
 	return value;
-}
-
-static int count_fds(void)
-{
-	int n = 0;
-	DIR *dir = opendir("/proc/self/fd");
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static void make_bundle(const char *folder)
@@ -119,7 +107,7 @@ void card_start(struct card *card, const char *misbehave)
 	setenv("OPENDEXT_SOCKET", sock, 1);
 	/* The library connects at its first use, and stays connected. */
 	IOServiceGetMatchingService(kIOMainPortDefault, IOServiceMatching("NoSuchClass"));
-	card->rig.n_fds = count_fds();
+	card->rig.n_fds = rig_count_fds(getpid());
 }
 
 void card_stop(struct card *card)

@@ -18,7 +18,6 @@
  */
 
 #include <check.h>
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -364,25 +363,12 @@ static uint32_t end_drivers(uint64_t *random)
 
 /* --- the end --- */
 
-static int count_fds_of(pid_t pid)
-{
-	char path[64];
-	int n = 0;
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	DIR *dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
-}
-
 /* A close is told, not asked: what it frees is freed soon. Each look asks dextd something. */
 static void await_fds_of(pid_t pid, int n, const char *who)
 {
 	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
 	int now;
-	while ((now = count_fds_of(pid)) > n) {
+	while ((now = rig_count_fds(pid)) > n) {
 		ck_assert_msg(clock_now_ns() < deadline, "%s had %d descriptors and has %d", who, n,
 			      now);
 		IOObjectRelease(rig_wait_service("Victim"));
@@ -410,7 +396,7 @@ static void check_driver_keeps_nothing(void)
 		ck_assert_int_eq(call_scalars(&w, line.connect, VICTIM_ECHO), kIOReturnSuccess);
 		ck_assert_int_eq(IOServiceClose(line.connect), kIOReturnSuccess);
 		if (i == 0)
-			before = count_fds_of(pid);
+			before = rig_count_fds(pid);
 	}
 	await_fds_of(pid, before, "the driver");
 	ck_assert_int_eq(driver_process(), pid);
@@ -463,7 +449,7 @@ START_TEST(every_answer_matches_its_call_while_drivers_die)
 	fflush(stdout);
 	rig_start(&rig, NULL, virtual_only);
 	IOObjectRelease(rig_wait_service("Victim"));
-	int dextd_fds = count_fds_of(rig.dextd);
+	int dextd_fds = rig_count_fds(rig.dextd);
 
 	uint64_t random = seed, begun = clock_now_ns();
 	start_workers();
