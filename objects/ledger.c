@@ -8,16 +8,13 @@
  * with it fails in the check that an ordinary object passes, and only what fails asks for the
  * ledger: those who do right pay nothing.
  *
- * A driver is confined: nothing may be opened once its filter is on. So the unwinder's library is
- * loaded when the process starts (the first backtrace() does that), symbols come from what the
- * dynamic linker has in memory already, and a report is one write to standard error.
+ * A driver is confined: nothing may be opened once its filter is on. So a report, with its stacks,
+ * is one write to standard error.
  */
 
 #include <objects/ledger.h>
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <execinfo.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -28,22 +25,14 @@
 
 #include <DriverKit/OSObject.h>
 #include <base/list.h>
+#include <base/stack.h>
 #include <base/text.h>
-
-#define FRAMES_MAX   8
-#define FRAMES_ABOVE 24 // the object model's and the class's, between free() and the last release
-#define REPORT_ROOM  1024
-
-/* Where something was done: return addresses, innermost first; zero behind the last. */
-struct place {
-	void *frames[FRAMES_MAX];
-};
 
 struct record {
 	struct list link; // ledger.living or ledger.graves
 	const OSMetaClass *meta;
 	size_t size; // of the object
-	struct place made, freed;
+	struct stack made, freed;
 };
 
 /* In front of the object, with its alignment. */
@@ -78,66 +67,13 @@ static OSObject *object_of(struct record *record)
 	return (OSObject *)(void *)((uint8_t *)record + RECORD_SIZE);
 }
 
-/* --- places --- */
-
-/* From `caller` outwards; the whole stack, where that is not found. */
-static void place_take(struct place *place, const void *caller)
-{
-	void *frames[FRAMES_MAX + FRAMES_ABOVE];
-	int n = backtrace(frames, FRAMES_MAX + FRAMES_ABOVE), first = 0;
-
-	memset(place, 0, sizeof(*place));
-	for (int i = 0; i < n && first == 0; i++)
-		if (frames[i] == caller)
-			first = i;
-	for (int i = first; i < n && i - first < FRAMES_MAX; i++)
-		place->frames[i - first] = frames[i];
-}
-
-/* One address, as people and addr2line read it. It is a return address: the call is before it. */
-static void frame_print(char *text, size_t room, void *frame)
-{
-	uintptr_t call = (uintptr_t)frame - 1;
-	const char *file;
-	Dl_info info;
-
-	if (dladdr((void *)call, &info) == 0 || info.dli_fname == NULL) {
-		text_print(text, room, "%#lx", (unsigned long)call);
-		return;
-	}
-	file = strrchr(info.dli_fname, '/');
-	file = file != NULL ? file + 1 : info.dli_fname;
-	if (info.dli_sname != NULL)
-		text_print(text, room, "%s+%#lx", info.dli_sname,
-			   (unsigned long)(call - (uintptr_t)info.dli_saddr));
-	else
-		text_print(text, room, "%s+%#lx", file,
-			   (unsigned long)(call - (uintptr_t)info.dli_fbase));
-}
-
-static void place_print(char *text, size_t room, const struct place *place)
-{
-	size_t used = 0;
-
-	text_print(text, room, "an unknown place");
-	for (int i = 0; i < FRAMES_MAX && place->frames[i] != NULL; i++) {
-		char frame[128];
-
-		frame_print(frame, sizeof(frame), place->frames[i]);
-		if (used + strlen(frame) + 8 > room)
-			break;
-		used += (size_t)snprintf(text + used, room - used, "%s%s", i == 0 ? "" : " < ",
-					 frame);
-	}
-}
-
 /* --- reports --- */
 
 static void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 static void report(const char *format, ...)
 {
-	char line[REPORT_ROOM + 256];
+	char line[STACK_TEXT + 256];
 	va_list args;
 	int head = snprintf(line, sizeof(line),
 			    "%.31s[%d] objects: ", program_invocation_short_name, (int)getpid());
@@ -154,19 +90,19 @@ static void report(const char *format, ...)
 void ledger_report(const OSObject *object, const char *use, void *caller)
 {
 	struct record *record = record_of(object);
-	char text[REPORT_ROOM];
-	struct place now;
+	char text[STACK_TEXT];
+	struct stack now;
 
 	if ((object->flags & OBJECT_LEDGER) == 0)
 		return;
-	place_take(&now, caller);
+	stack_take(&now, caller);
 	pthread_mutex_lock(&ledger.lock);
 	ledger.n_wrong++;
-	place_print(text, sizeof(text), &now);
+	stack_print(text, sizeof(text), &now);
 	report("%s of a freed %s, at %s", use, record->meta->name, text);
-	place_print(text, sizeof(text), &record->made);
+	stack_print(text, sizeof(text), &record->made);
 	report("    it was made at %s", text);
-	place_print(text, sizeof(text), &record->freed);
+	stack_print(text, sizeof(text), &record->freed);
 	report("    and freed at %s", text);
 	pthread_mutex_unlock(&ledger.lock);
 }
@@ -186,13 +122,13 @@ static void report_alive(struct record *const *records, size_t n_records)
 {
 	for (size_t i = 0, same; i < n_records; i += same) {
 		unsigned long references = 0;
-		char text[REPORT_ROOM];
+		char text[STACK_TEXT];
 
 		for (same = 0;
 		     i + same < n_records && compare_records(&records[i], &records[i + same]) == 0;
 		     same++)
 			references += OSObjectGetRetainCount(object_of(records[i + same]));
-		place_print(text, sizeof(text), &records[i]->made);
+		stack_print(text, sizeof(text), &records[i]->made);
 		report("alive at exit: %zu %s with %lu references, made at %s", same,
 		       records[i]->meta->name, references, text);
 	}
@@ -230,7 +166,7 @@ OSObject *ledger_allocate(const OSMetaClass *meta, size_t size, void *caller)
 		return NULL;
 	record->meta = meta;
 	record->size = size;
-	place_take(&record->made, caller);
+	stack_take(&record->made, caller);
 	object_of(record)->flags = OBJECT_LEDGER;
 	pthread_mutex_lock(&ledger.lock);
 	list_append(&ledger.living, &record->link);
@@ -263,7 +199,7 @@ void ledger_bury(OSObject *object)
 {
 	struct record *record = record_of(object);
 
-	place_take(&record->freed, releaser);
+	stack_take(&record->freed, releaser);
 	memset((void *)object, 0, record->size);
 	object->meta = &dead_class;
 	object->flags = OBJECT_LEDGER | OBJECT_DEAD;
@@ -281,7 +217,6 @@ void ledger_bury(OSObject *object)
 __attribute__((constructor(101))) static void open_ledger(void)
 {
 	const char *wanted = secure_getenv("OPENDEXT_DEBUG");
-	void *frame;
 
 	if (wanted == NULL || *wanted == '\0')
 		return;
@@ -289,6 +224,5 @@ __attribute__((constructor(101))) static void open_ledger(void)
 		report("OPENDEXT_DEBUG=%s is not known: use OPENDEXT_DEBUG=objects", wanted);
 		return;
 	}
-	backtrace(&frame, 1);
 	ledger_is_kept = true;
 }
