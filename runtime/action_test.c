@@ -179,6 +179,44 @@ START_TEST(a_cancelled_queue_takes_no_calls)
 }
 END_TEST
 
+static void *call_work(void *context)
+{
+	uint32_t result = 0;
+
+	ck_assert_int_eq(UnitReceiver_Work(context, 5, &result), kIOReturnSuccess);
+	ck_assert_uint_eq(result, 6);
+	return NULL;
+}
+
+static void call_from_another_thread(void *context)
+{
+	pthread_join(start_thread(call_work, context), NULL);
+}
+
+/* Calls need not wait for a queue that does not synchronize them; completions still come on it. */
+START_TEST(methods_need_not_be_synchronized)
+{
+	UnitReceiver *receiver = new_receiver();
+	IODispatchQueue *queue = NULL;
+	OSAction *action = NULL;
+
+	ck_assert_int_eq(IODispatchQueue_Create("methods", kIODispatchQueueMethodsNotSynchronized,
+						0, &queue),
+			 kIOReturnSuccess);
+	UnitReceiver_SetDispatchQueue(receiver, "Default", queue);
+	ck_assert_int_eq(queue_sync(queue, call_from_another_thread, receiver), 0);
+	ck_assert_uint_eq(receiver->ivars->calls, 1);
+	receiver->ivars->expected = queue;
+	receiver->ivars->stop_at = 2;
+	UnitReceiver_CreateActioncompleted(receiver, 0, &action);
+	ck_assert_int_eq(complete(action, 1, NULL), kIOReturnSuccess);
+	ck_assert_int_eq(worker_run(), 0);
+	OSObjectRelease(action);
+	OSObjectRelease(receiver);
+	OSObjectRelease(queue);
+}
+END_TEST
+
 /* --- actions --- */
 
 static void make_action(void *context)
@@ -475,7 +513,8 @@ START_TEST(a_custom_action_delivers_at_once)
 }
 END_TEST
 
-POOL_TESTS("runtime-action", methods_run_on_their_queues, a_cancelled_queue_takes_no_calls,
-	   any_object_is_a_target, the_target_names_the_queue, a_wrong_target_is_refused,
-	   cancel_follows_what_was_accepted, the_two_cancels_come_in_any_order,
-	   every_accepted_invocation_is_delivered_once, a_custom_action_delivers_at_once)
+POOL_TESTS("runtime-action", methods_run_on_their_queues, methods_need_not_be_synchronized,
+	   a_cancelled_queue_takes_no_calls, any_object_is_a_target, the_target_names_the_queue,
+	   a_wrong_target_is_refused, cancel_follows_what_was_accepted,
+	   the_two_cancels_come_in_any_order, every_accepted_invocation_is_delivered_once,
+	   a_custom_action_delivers_at_once)

@@ -79,5 +79,11 @@ void pool_retire(struct watch *watch);
 int pool_begin_wait(void);
 void pool_end_wait(void);
 
+/* Leave the worker to another thread, for as long as driver code runs that is to be beside all
+ * others: the thread is no worker's until it steps in again. NULL: it was none, or no further
+ * thread can be had, and it stays. */
+struct loop *pool_step_out(void);
+void pool_step_in(struct loop *loop);
+
 /* Wait in the kernel while *word == value. 0, or -ETIMEDOUT after deadline_ns (0: none). */
 int futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);

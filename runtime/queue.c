@@ -13,8 +13,7 @@
  * A sync that finds the queue held pushes an item too, a waiter. Its turn come, the queue changes
  * hands: the waiter's own thread runs the function, so it keeps its locals, its reason text and the
  * queues it holds already. A thread that holds a queue, however deep below, calls it directly. What
- * would wait in a circle is refused (-EDEADLK): every waiting thread is in `waits`, every held
- * queue names its holder, and whoever comes last sees the whole circle.
+ * would wait in a circle is refused (-EDEADLK, wait.c).
  *
  * Sleep gives the queue up in the midst of a piece of work, and comes back as a waiter that either
  * Wakeup or the sleeper itself, at its time limit, pushes. Cancel pushes its item together with the
@@ -25,6 +24,9 @@
  *
  * A queue that was posted to keeps itself alive until it is idle (`kept`); one that is held by a
  * sync is kept by the caller.
+ *
+ * On a reentrant queue some items are pieces that run side by side (sharing.c). Each turn first
+ * starts those that are next, and goes on to drain() when none runs.
  */
 
 #include <runtime/strand.h>
@@ -38,10 +40,9 @@
 #include <base/clock.h>
 #include <base/reason.h>
 #include <runtime/closure.h>
-
-#define HELD      ((uintptr_t)1)
-#define CANCELLED ((uintptr_t)2)
-#define FLAGS     (HELD | CANCELLED)
+#include <runtime/deadline.h>
+#include <runtime/sharing.h>
+#include <runtime/wait.h>
 
 /* Items run in one turn before other queues have theirs. */
 #define BATCH 64
@@ -51,19 +52,6 @@ struct cancellation {
 	IODispatchQueue *queue;
 	IODispatchFunction handler; // may be NULL
 	void *context;
-};
-
-struct IODispatchQueue_IVars {
-	_Atomic uintptr_t top;   // the newest item | FLAGS
-	_Atomic uint32_t holder; // its thread's id; 0: idle, or scheduled
-	/* The holder's: */
-	struct queue_item *items;          // next to run; taken from `top`
-	bool kept;                         // this busy spell holds a reference to the queue
-	bool yields;                       // others have their turn after this item
-	struct list sleepers;              // sleeper.link
-	struct cancellation *cancellation; // waits for the sleepers; NULL: none
-	struct turn turn;
-	char name[]; // constant
 };
 
 /* A thread that waits for the queue. */
@@ -82,16 +70,6 @@ struct sleeper {
 	void *event;
 	_Atomic uint32_t state; // enum sleep_state; whoever ends SLEEPING pushes the waiter
 };
-
-/* A thread that cannot go on before it has `queue`. */
-struct wait {
-	struct list link; // waits
-	uint32_t thread;
-	struct IODispatchQueue_IVars *queue;
-};
-
-static pthread_mutex_t waits_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct list waits = { &waits, &waits }; // wait.link; guarded by waits_lock
 
 static void grant(struct queue_item *item);
 static void drain(struct turn *turn);
@@ -310,6 +288,28 @@ static void drain(struct turn *turn)
 	pool_schedule(turn);
 }
 
+/* A turn of a reentrant queue: start the pieces that are next; go on when none of them runs. */
+static void drain_shared(struct turn *turn)
+{
+	struct IODispatchQueue_IVars *q = turn->queue->ivars;
+	struct queue_item *item;
+
+	for (int n = 0; n < BATCH; n++) {
+		item = peek(q);
+		if (item != NULL && sharing_is_piece(item)) {
+			q->items = item->next;
+			item->run(item);
+		} else if (sharing_leave(q, peek)) {
+			return;
+		} else if ((item = peek(q)) == NULL || !sharing_is_piece(item)) {
+			q->yields = false;
+			drain(turn);
+			return;
+		}
+	}
+	pool_schedule(turn);
+}
+
 /* --- posting --- */
 
 bool queue_push(IODispatchQueue *queue, struct queue_item *item, struct turn **turn)
@@ -360,56 +360,6 @@ bool queue_is_wanted(IODispatchQueue *queue)
 
 /* --- waiting for a queue --- */
 
-static const struct wait *wait_of(uint32_t thread)
-{
-	const struct wait *wait;
-
-	list_for_each(wait, &waits, link)
-		if (wait->thread == thread)
-			return wait;
-	return NULL;
-}
-
-/* Guarded by waits_lock. Does whoever must first let go of `q` wait for this thread? */
-static bool is_circle(const struct IODispatchQueue_IVars *q)
-{
-	enum { LONGEST = 128 }; // a holder that is just changing may look like a circle without us
-
-	for (int i = 0; i < LONGEST; i++) {
-		uint32_t holder = atomic_load_explicit(&q->holder, memory_order_relaxed);
-		const struct wait *wait = holder != 0 ? wait_of(holder) : NULL;
-		if (holder == self_id())
-			return true;
-		if (wait == NULL)
-			return false;
-		q = wait->queue;
-	}
-	return false;
-}
-
-static int wait_begin(struct wait *wait, struct IODispatchQueue_IVars *q, bool check)
-{
-	int ret = 0;
-
-	pthread_mutex_lock(&waits_lock);
-	if (check && is_circle(q))
-		ret = -EDEADLK;
-	wait->thread = self_id();
-	wait->queue = q;
-	list_init(&wait->link);
-	if (ret == 0)
-		list_append(&waits, &wait->link);
-	pthread_mutex_unlock(&waits_lock);
-	return ret;
-}
-
-static void wait_end(struct wait *wait)
-{
-	pthread_mutex_lock(&waits_lock);
-	list_remove(&wait->link);
-	pthread_mutex_unlock(&waits_lock);
-}
-
 static void waiter_init(struct waiter *waiter, IODispatchQueue *queue)
 {
 	*waiter = (struct waiter){ .item.run = grant, .queue = queue, .thread = self_id() };
@@ -434,7 +384,7 @@ static int hold_contended(IODispatchQueue *queue, bool even_cancelled)
 			pop(queue->ivars);
 			break;
 		case PUSH_LEFT:
-			futex_wait(&waiter.granted, 0, 0);
+			wait_sleep(&wait, &waiter.granted, 0);
 			break;
 		}
 		wait_end(&wait);
@@ -448,22 +398,41 @@ static bool holds(const struct IODispatchQueue_IVars *q)
 	return atomic_load_explicit(&q->holder, memory_order_relaxed) == self_id();
 }
 
+/* In one of the pieces that run side by side: there what a piece calls runs, too. */
+static bool shares(const struct IODispatchQueue_IVars *q)
+{
+	return q->sharing != NULL && sharing_is_in(q->sharing);
+}
+
+/* The caller is on the queue, perhaps below others. */
+static void call_nested(IODispatchQueue *queue, void (*fn)(void *context), void *context)
+{
+	IODispatchQueue *outer = self_thread.current;
+
+	self_thread.current = queue;
+	fn(context);
+	leave(outer);
+}
+
 /* The queue was not idle: the caller holds it already, or waits for it. */
 static __attribute__((noinline)) int sync_busy(IODispatchQueue *queue, bool even_cancelled,
 					       void (*fn)(void *context), void *context)
 {
-	bool nested = holds(queue->ivars);
+	bool nested = holds(queue->ivars) || shares(queue->ivars);
 
 	if (!nested && !try_hold(queue->ivars, even_cancelled)) {
 		int ret = hold_contended(queue, even_cancelled);
 		if (ret < 0)
 			return ret;
 	}
+	if (nested) {
+		call_nested(queue, fn, context);
+		return 0;
+	}
 	IODispatchQueue *outer = enter(queue);
 	fn(context);
 	leave(outer);
-	if (!nested)
-		hand_on(queue);
+	hand_on(queue);
 	return 0;
 }
 
@@ -507,7 +476,8 @@ kern_return_t queue_refusal(IODispatchQueue *queue, int error)
 		return refuse(
 			kIOReturnCannotLock,
 			"whoever holds queue \"%s\" waits for a queue that this caller holds: "
-			"call asynchronously in one of the two directions",
+			"call asynchronously in one of the two directions (the log has both "
+			"stacks)",
 			name);
 	default:
 		return refuse(kIOReturnNoResources,
@@ -519,7 +489,7 @@ kern_return_t queue_refusal(IODispatchQueue *queue, int error)
 
 /* --- the public face --- */
 
-static kern_return_t queue_new(const char *name, IODispatchQueue **out)
+static kern_return_t queue_new(const char *name, uint64_t options, IODispatchQueue **out)
 {
 	size_t size = strlen(name) + 1;
 	IODispatchQueue *queue = OSTypeAlloc(IODispatchQueue);
@@ -531,12 +501,49 @@ static kern_return_t queue_new(const char *name, IODispatchQueue **out)
 		OSObjectRelease(queue);
 		return kIOReturnNoMemory;
 	}
+	bool reentrant = (options & kIODispatchQueueReentrant) != 0;
+	if (reentrant && sharing_new(&q->sharing) < 0) {
+		free(q);
+		OSObjectRelease(queue);
+		return kIOReturnNoMemory;
+	}
 	list_init(&q->sleepers);
-	q->turn.run = drain;
+	q->turn.run = reentrant ? drain_shared : drain;
 	q->turn.queue = queue;
+	q->options = options;
 	memcpy(q->name, name, size);
 	queue->ivars = q;
+	queues_add(q);
 	*out = queue;
+	return kIOReturnSuccess;
+}
+
+#define ROOT_NAME "Root"
+#define OPTIONS   (kIODispatchQueueReentrant | kIODispatchQueueMethodsNotSynchronized)
+
+static pthread_once_t root_once = PTHREAD_ONCE_INIT;
+static IODispatchQueue *root;
+
+static void make_root(void)
+{
+	if (queue_new(ROOT_NAME, 0, &root) != kIOReturnSuccess)
+		root = NULL;
+}
+
+IODispatchQueue *queue_root(void)
+{
+	pthread_once(&root_once, make_root);
+	return root;
+}
+
+static kern_return_t copy_root(uint64_t options, IODispatchQueue **queue)
+{
+	if (options != 0)
+		return refuse(kIOReturnBadArgument, "queue \"" ROOT_NAME "\": options must be 0");
+	if (queue_root() == NULL)
+		return refuse(kIOReturnNoMemory, "out of memory for a queue");
+	OSObjectRetain(queue_root());
+	*queue = queue_root();
 	return kIOReturnSuccess;
 }
 
@@ -548,37 +555,36 @@ kern_return_t IODispatchQueue_Create(const char *name, uint64_t options, uint64_
 	if (strlen(name) >= sizeof(IODispatchQueueName))
 		return refuse(kIOReturnOverrun, "the name of a queue has at most %zu bytes",
 			      sizeof(IODispatchQueueName) - 1);
-	if (options != 0 || priority != 0)
-		return refuse(kIOReturnBadArgument, "queue \"%s\": options and priority must be 0",
+	if ((options & ~(uint64_t)OPTIONS) != 0)
+		return refuse(kIOReturnBadArgument, "queue \"%s\": options %#llx are not known",
+			      name, (unsigned long long)(options & ~(uint64_t)OPTIONS));
+	if (priority != 0)
+		return refuse(kIOReturnBadArgument, "queue \"%s\": there are no priorities: pass 0",
 			      name);
-	return queue_new(name, queue);
-}
-
-static pthread_once_t root_once = PTHREAD_ONCE_INIT;
-static IODispatchQueue *root;
-
-static void make_root(void)
-{
-	if (queue_new("Root", &root) != kIOReturnSuccess)
-		root = NULL;
-}
-
-IODispatchQueue *queue_root(void)
-{
-	pthread_once(&root_once, make_root);
-	return root;
+	if (strcmp(name, ROOT_NAME) == 0)
+		return copy_root(options, queue);
+	return queue_new(name, options, queue);
 }
 
 void IMPL(IODispatchQueue, free)
 {
-	free(self->ivars);
-	self->ivars = NULL;
+	if (self->ivars != NULL) {
+		queues_remove(self->ivars);
+		sharing_free(self->ivars->sharing);
+		free(self->ivars);
+		self->ivars = NULL;
+	}
 	IODispatchQueue_super_free(self);
 }
 
 bool IODispatchQueue_OnQueue(IODispatchQueue *self)
 {
-	return self != NULL && holds(self->ivars);
+	return self != NULL && (holds(self->ivars) || shares(self->ivars));
+}
+
+bool queue_is_unsynchronized(IODispatchQueue *queue)
+{
+	return (queue->ivars->options & kIODispatchQueueMethodsNotSynchronized) != 0;
 }
 
 const char *IODispatchQueue_GetName(IODispatchQueue *self)
@@ -606,6 +612,39 @@ kern_return_t IODispatchQueue_DispatchAsync_f(IODispatchQueue *self, void *conte
 		return kIOReturnSuccess;
 	closure_free(closure);
 	return queue_refusal(self, -ECANCELED);
+}
+
+kern_return_t IODispatchQueue_DispatchConcurrent_f(IODispatchQueue *self, void *context,
+						   IODispatchFunction function)
+{
+	if (self == NULL || function == NULL)
+		return nothing_to_call();
+	struct IODispatchQueue_IVars *q = self->ivars;
+	if (q->sharing == NULL)
+		return refuse(kIOReturnUnsupported,
+			      "DispatchConcurrent: queue \"%s\" is serial: create it with "
+			      "kIODispatchQueueReentrant",
+			      q->name);
+	struct queue_item *item = sharing_piece(self, function, context);
+	if (item == NULL)
+		return kIOReturnNoMemory;
+	OSObjectRetain(self); // once it is pushed, the queue may come to its end
+	kern_return_t ret = kIOReturnSuccess;
+	switch (push(q, item, false, 0)) {
+	case PUSH_REFUSED:
+		sharing_drop(item);
+		ret = queue_refusal(self, -ECANCELED);
+		break;
+	case PUSH_HOLDING:
+		keep(self);
+		pool_schedule(&q->turn);
+		break;
+	case PUSH_LEFT:
+		sharing_nudge(q);
+		break;
+	}
+	OSObjectRelease(self);
+	return ret;
 }
 
 kern_return_t IODispatchQueue_DispatchSync_f(IODispatchQueue *self, void *context,
@@ -653,32 +692,43 @@ static enum push_result end_sleep(struct sleeper *sleeper, enum sleep_state how)
 	return push(sleeper->waiter.queue->ivars, &sleeper->waiter.item, true, 0);
 }
 
-static void sleep_until(struct sleeper *sleeper, uint64_t deadline_ns)
+static void sleep_until(struct sleeper *sleeper, struct wait *wait, uint64_t deadline_ns)
 {
 	_Atomic uint32_t *granted = &sleeper->waiter.granted;
 
-	if (futex_wait(granted, 0, deadline_ns) == 0)
+	if (wait_sleep(wait, granted, deadline_ns) == 0)
 		return;
 	if (end_sleep(sleeper, EXPIRED) == PUSH_HOLDING)
 		pop(sleeper->waiter.queue->ivars); // it was idle, and the waiter is the first
 	else
-		futex_wait(granted, 0, 0);
+		wait_sleep(wait, granted, 0);
 }
 
-kern_return_t IODispatchQueue_SleepWithTimeout(IODispatchQueue *self, void *event,
-					       uint64_t timeoutNs)
+/* Is the caller alone on the queue, as what touches the sleepers must be? */
+static kern_return_t check_alone(IODispatchQueue *self, const char *what)
+{
+	if (self != NULL && holds(self->ivars))
+		return kIOReturnSuccess;
+	if (self != NULL && shares(self->ivars))
+		return refuse(kIOReturnNotPermitted,
+			      "%s: a concurrent piece has queue \"%s\" not for itself: use "
+			      "DispatchAsync for what sleeps or wakes",
+			      what, self->ivars->name);
+	return refuse(kIOReturnNotPermitted, "%s: the caller is not on the queue", what);
+}
+
+static kern_return_t refuse_sleep(IODispatchQueue *self)
+{
+	return refuse(kIOReturnAborted, "Sleep: queue \"%s\" was cancelled", self->ivars->name);
+}
+
+static kern_return_t sleep_on(IODispatchQueue *self, void *event, uint64_t deadline_ns)
 {
 	struct sleeper sleeper = { .event = event };
 	struct wait wait;
 
-	if (!IODispatchQueue_OnQueue(self))
-		return refuse(kIOReturnNotPermitted, "Sleep: the caller is not on the queue");
 	if ((atomic_load(&self->ivars->top) & CANCELLED) != 0)
-		return refuse(kIOReturnAborted, "Sleep: queue \"%s\" was cancelled",
-			      self->ivars->name);
-	uint64_t now = clock_now_ns();
-	uint64_t longest = (uint64_t)INT64_MAX - now;
-	uint64_t deadline = now + (timeoutNs < longest ? timeoutNs : longest);
+		return refuse_sleep(self);
 	int ret = pool_begin_wait();
 	if (ret < 0)
 		return queue_refusal(self, ret);
@@ -689,7 +739,7 @@ kern_return_t IODispatchQueue_SleepWithTimeout(IODispatchQueue *self, void *even
 	IODispatchQueue *outer = self_thread.current;
 	OSObjectRetain(self);
 	hand_on(self);
-	sleep_until(&sleeper, deadline);
+	sleep_until(&sleeper, &wait, deadline_ns);
 	wait_end(&wait);
 	pool_end_wait();
 
@@ -702,23 +752,61 @@ kern_return_t IODispatchQueue_SleepWithTimeout(IODispatchQueue *self, void *even
 	case WOKEN:
 		return kIOReturnSuccess;
 	case ABORTED:
-		return refuse(kIOReturnAborted, "Sleep: queue \"%s\" was cancelled",
-			      self->ivars->name);
+		return refuse_sleep(self);
 	default:
 		return kIOReturnTimeout;
 	}
 }
 
-kern_return_t IODispatchQueue_Wakeup(IODispatchQueue *self, void *event)
+kern_return_t IODispatchQueue_SleepWithTimeout(IODispatchQueue *self, void *event,
+					       uint64_t timeoutNs)
+{
+	kern_return_t ret = check_alone(self, "Sleep");
+
+	return ret == kIOReturnSuccess ? sleep_on(self, event, deadline_in(timeoutNs)) : ret;
+}
+
+kern_return_t IODispatchQueue_Sleep(IODispatchQueue *self, void *event, uint64_t timeoutNs)
+{
+	return IODispatchQueue_SleepWithTimeout(self, event, timeoutNs);
+}
+
+kern_return_t IODispatchQueue_SleepWithDeadline(IODispatchQueue *self, void *event,
+						uint64_t options, uint64_t deadline)
+{
+	uint64_t deadline_ns;
+	kern_return_t ret = check_alone(self, "SleepWithDeadline");
+
+	if (ret != kIOReturnSuccess)
+		return ret;
+	/* An event is an address and nothing is kept for it: to use it again costs nothing. */
+	ret = deadline_from("SleepWithDeadline",
+			    options & ~(uint64_t)kIODispatchQueueSleepReuseEvent, deadline,
+			    &deadline_ns);
+	return ret == kIOReturnSuccess ? sleep_on(self, event, deadline_ns) : ret;
+}
+
+kern_return_t IODispatchQueue_WakeupWithOptions(IODispatchQueue *self, void *event,
+						uint64_t options)
 {
 	struct sleeper *sleeper, *next;
+	kern_return_t ret = check_alone(self, "Wakeup");
 
-	if (!IODispatchQueue_OnQueue(self))
-		return refuse(kIOReturnNotPermitted, "Wakeup: the caller is not on the queue");
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if ((options & ~(uint64_t)kIODispatchQueueWakeupAll) != 0)
+		return refuse(kIOReturnBadArgument, "Wakeup: options %#llx are not known",
+			      (unsigned long long)options);
+	bool all = (options & kIODispatchQueueWakeupAll) != 0;
 	list_for_each_safe(sleeper, next, &self->ivars->sleepers, link)
-		if (sleeper->event == event)
-			end_sleep(sleeper, WOKEN);
+		if (sleeper->event == event && end_sleep(sleeper, WOKEN) != PUSH_REFUSED && !all)
+			break;
 	return kIOReturnSuccess;
+}
+
+kern_return_t IODispatchQueue_Wakeup(IODispatchQueue *self, void *event)
+{
+	return IODispatchQueue_WakeupWithOptions(self, event, 0);
 }
 
 /* --- cancelling --- */
@@ -739,6 +827,9 @@ kern_return_t IODispatchQueue_Cancel_f(IODispatchQueue *self, void *context,
 {
 	if (self == NULL)
 		return nothing_to_call();
+	if (self == root)
+		return refuse(kIOReturnNotPermitted,
+			      "Cancel: queue \"" ROOT_NAME "\" serves the whole driver");
 	struct cancellation *cancellation = malloc(sizeof(*cancellation));
 	if (cancellation == NULL)
 		return kIOReturnNoMemory;

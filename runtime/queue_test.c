@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <DriverKit/IOTimerClocks.h>
 #include <base/clock.h>
 #include <base/list.h>
 #include <runtime/strand.h>
@@ -407,7 +408,11 @@ static void wake_others(void *context)
 	ck_assert_uint_eq(nap->asleep, 3);
 	ck_assert_uint_eq(nap->woken, 0);
 	ck_assert_int_eq(IODispatchQueue_Wakeup(nap->queue, &nap->asleep), kIOReturnSuccess);
-	ck_assert_int_eq(IODispatchQueue_Wakeup(nap->queue, &nap->event), kIOReturnSuccess);
+	ck_assert_int_eq(IODispatchQueue_WakeupWithOptions(nap->queue, &nap->event,
+							   kIODispatchQueueWakeupAll),
+			 kIOReturnSuccess);
+	ck_assert_int_eq(IODispatchQueue_WakeupWithOptions(nap->queue, &nap->event, 2),
+			 kIOReturnBadArgument);
 	ck_assert_uint_eq(nap->woken, 0); // the queue is still ours
 }
 
@@ -422,6 +427,105 @@ START_TEST(sleep_gives_the_queue_up)
 	ck_assert_int_eq(worker_run(), 0);
 	ck_assert_uint_eq(naps.woken, 3);
 	OSObjectRelease(naps.queue);
+}
+END_TEST
+
+struct line_of_naps {
+	IODispatchQueue *queue;
+	int event;
+	unsigned asleep, woken[3], n_woken; // the queue's
+};
+
+struct nap_in_line {
+	struct line_of_naps *line;
+	unsigned number;
+};
+
+static void wake_one(void *context)
+{
+	struct line_of_naps *line = context;
+
+	ck_assert_int_eq(IODispatchQueue_Wakeup(line->queue, &line->event), kIOReturnSuccess);
+	ck_assert_int_eq(IODispatchQueue_Wakeup(line->queue, &line->event), kIOReturnSuccess);
+}
+
+/* Whoever is woken asks what the next one does: nobody is woken twice, or for another. */
+static void nap_in_line(void *context)
+{
+	struct nap_in_line *nap = context;
+	struct line_of_naps *line = nap->line;
+
+	if (++line->asleep == 3)
+		IODispatchQueue_DispatchAsync_f(line->queue, line, wake_one);
+	ck_assert_int_eq(IODispatchQueue_SleepWithDeadline(line->queue, &line->event,
+							   kIOTimerClockUptimeRaw |
+								   kIODispatchQueueSleepReuseEvent,
+							   clock_now_ns() + 20 * SECOND),
+			 kIOReturnSuccess);
+	line->woken[line->n_woken++] = nap->number;
+	if (line->n_woken == 2)
+		IODispatchQueue_Wakeup(line->queue, &line->event);
+	else if (line->n_woken == 3)
+		worker_stop();
+}
+
+/* One Wakeup, one sleeper: the one that has slept longest. */
+START_TEST(wakeup_wakes_one)
+{
+	struct line_of_naps line = { .queue = new_queue("line") };
+	struct nap_in_line naps[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		naps[i] = (struct nap_in_line){ &line, i };
+		IODispatchQueue_DispatchAsync_f(line.queue, &naps[i], nap_in_line);
+	}
+	ck_assert_int_eq(worker_run(), 0);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(line.woken[i], i);
+	OSObjectRelease(line.queue);
+}
+END_TEST
+
+static void sleep_by_clocks(void *context)
+{
+	IODispatchQueue *queue = context;
+	static const struct {
+		uint64_t clock;
+		uint64_t (*now)(void);
+	} clocks[] = {
+		{ kIOTimerClockUptimeRaw, clock_now_ns },
+		{ kIOTimerClockMachAbsoluteTime, clock_now_ns },
+		{ kIOTimerClockMonotonicRaw, clock_boot_now_ns },
+		{ kIOTimerClockMachContinuousTime, clock_boot_now_ns },
+		{ kIOTimerClockRealTime, clock_real_now_ns },
+	};
+
+	for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
+		uint64_t deadline = clocks[i].now() + 2000000;
+		ck_assert_int_eq(
+			IODispatchQueue_SleepWithDeadline(queue, queue, clocks[i].clock, deadline),
+			kIOReturnTimeout);
+		ck_assert_uint_ge(clocks[i].now() + 1000, deadline);
+		ck_assert_uint_le(clocks[i].now(), deadline + 10 * SECOND);
+		ck_assert_int_eq(
+			IODispatchQueue_SleepWithDeadline(queue, queue, clocks[i].clock, 1),
+			kIOReturnTimeout); // long past
+	}
+	ck_assert_int_eq(IODispatchQueue_SleepWithDeadline(queue, queue, 0, 1),
+			 kIOReturnBadArgument);
+	ck_assert_int_eq(IODispatchQueue_Sleep(queue, queue, 1000), kIOReturnTimeout);
+	worker_stop();
+}
+
+START_TEST(sleep_ends_by_any_clock)
+{
+	IODispatchQueue *queue = new_queue("clocks");
+
+	IODispatchQueue_DispatchAsync_f(queue, queue, sleep_by_clocks);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(IODispatchQueue_SleepWithDeadline(queue, queue, kIOTimerClockUptimeRaw, 0),
+			 kIOReturnNotPermitted);
+	OSObjectRelease(queue);
 }
 END_TEST
 
@@ -770,9 +874,26 @@ START_TEST(bad_arguments_are_refused)
 	ck_assert_int_eq(IODispatchQueue_DispatchSync_f(NULL, NULL, nothing), kIOReturnBadArgument);
 	OSObjectRelease(queue);
 	ck_assert_int_eq(IODispatchQueue_Create(longest, 0, 0, &queue), kIOReturnOverrun);
-	ck_assert_int_eq(IODispatchQueue_Create("x", 1, 0, &queue), kIOReturnBadArgument);
+	ck_assert_int_eq(IODispatchQueue_Create("x", 4, 0, &queue), kIOReturnBadArgument);
 	ck_assert_int_eq(IODispatchQueue_Create("x", 0, 1, &queue), kIOReturnBadArgument);
 	ck_assert_int_eq(IODispatchQueue_Create(NULL, 0, 0, &queue), kIOReturnBadArgument);
+}
+END_TEST
+
+/* The root queue has a name by which it can be had, and is not for one to take away. */
+START_TEST(the_root_queue_is_shared)
+{
+	IODispatchQueue *one = new_queue("Root"), *two = new_queue("Root");
+
+	ck_assert_ptr_eq(one, two);
+	ck_assert_ptr_eq(one, queue_root());
+	ck_assert_int_eq(IODispatchQueue_Cancel_f(one, NULL, NULL), kIOReturnNotPermitted);
+	ck_assert_int_eq(IODispatchQueue_Create("Root", kIODispatchQueueReentrant, 0, &two),
+			 kIOReturnBadArgument);
+	IODispatchQueue_DispatchAsync_f(one, NULL, stop_pool);
+	ck_assert_int_eq(worker_run(), 0);
+	OSObjectRelease(one);
+	OSObjectRelease(one);
 }
 END_TEST
 
@@ -781,6 +902,7 @@ POOL_TESTS("runtime-queue", posts_keep_their_order, sync_on_an_idle_queue_runs_a
 	   syncs_and_posts_exclude_each_other, a_held_queue_is_entered_again,
 	   waiting_in_a_circle_is_refused, a_blocked_queue_stops_no_other,
 	   more_waiters_than_threads_are_told, sleep_gives_the_queue_up, sleep_ends_with_its_time,
+	   wakeup_wakes_one, sleep_ends_by_any_clock, the_root_queue_is_shared,
 	   wakeup_races_with_the_time_limit, cancel_comes_after_all_that_was_accepted,
 	   cancel_wakes_sleepers_and_waits_for_them, a_busy_queue_lets_others_have_their_turn,
 	   a_busy_queue_lets_events_in, closures_that_are_used_again_run_once_each,

@@ -221,7 +221,8 @@ static kern_return_t call_elsewhere(struct OSObject_IVars *state, struct place *
 {
 	IODispatchQueue *queue = copy_from(state, place);
 
-	if (queue == NULL) {
+	if (queue == NULL || queue_is_unsynchronized(queue)) {
+		OSObjectRelease(queue);
 		make_call(call);
 		return kIOReturnSuccess;
 	}

@@ -13,6 +13,9 @@ bool queue_push(IODispatchQueue *queue, struct queue_item *item, struct turn **t
 /* queue_sync that a cancelled queue refuses: -ECANCELED. */
 int queue_sync_unless_cancelled(IODispatchQueue *queue, void (*fn)(void *context), void *context);
 
+/* Do calls on objects whose queue this is run on their caller's thread? */
+bool queue_is_unsynchronized(IODispatchQueue *queue);
+
 /* Where things go that have no queue of their own. Borrowed, lives as long as the process; NULL:
  * out of memory. */
 IODispatchQueue *queue_root(void);

@@ -208,6 +208,24 @@ void pool_end_wait(void)
 	loop_unlock(loop);
 }
 
+struct loop *pool_step_out(void)
+{
+	struct loop *loop = self_thread.loop;
+
+	if (loop == NULL || pool_begin_wait() < 0)
+		return NULL;
+	self_thread.loop = NULL;
+	return loop;
+}
+
+void pool_step_in(struct loop *loop)
+{
+	if (loop == NULL)
+		return;
+	self_thread.loop = loop;
+	pool_end_wait();
+}
+
 /* --- workers --- */
 
 /* Those of the machine may be more than fit the set: then there are enough. */
