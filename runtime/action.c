@@ -11,11 +11,14 @@
  * who can tell by that when the last delivery is over. The handler goes to the queue of the target;
  * if that is cancelled already, to the root queue, so that the two cancels may come in any order.
  *
+ * An abort, and whoever waits for the action: abort.c. What is left when its service stops:
+ * action_set.c.
+ *
  * References: an invocation under way keeps its action; the action keeps its target until the
  * cancel handler has run, or to its end.
  */
 
-#include <runtime/action.h>
+#include <runtime/action_parts.h>
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -31,21 +34,6 @@ struct cancel_request {
 	OSAction *action;           // kept
 	IODispatchFunction handler; // may be NULL
 	void *context;
-};
-
-struct OSAction_IVars {
-	pthread_mutex_t lock;
-	OSObject *target;              // kept; NULL: custom, or cancelled
-	const struct OSMethod *row;    // of the target's class; NULL: custom
-	uint64_t msgid;                // of the prototype; 0: any (custom)
-	IODispatchQueue *made_on;      // kept; may be NULL
-	uint32_t under_way;            // invocations; guarded by lock
-	bool cancelled;                // guarded by lock
-	struct cancel_request *cancel; // waits for `under_way`; guarded by lock
-	const struct action_ops *ops;  // of a custom action; else NULL
-	void *context;
-	size_t reference_size;
-	max_align_t reference[];
 };
 
 /* One delivery, with a copy of its message. */
@@ -72,11 +60,25 @@ static OSAction *action_new(size_t reference_size)
 		return NULL;
 	}
 	pthread_mutex_init(&iv->lock, NULL);
+	list_init(&iv->link);
+	iv->self = action;
 	iv->reference_size = reference_size;
 	iv->made_on = queue_current();
 	OSObjectRetain(iv->made_on);
 	action->ivars = iv;
 	return action;
+}
+
+/* A target's own set, or that of the queue the action is made on. */
+static kern_return_t join_set(struct OSAction_IVars *iv, OSObject *target)
+{
+	struct action_set *set = object_actions(target);
+
+	if (set == NULL && iv->made_on != NULL)
+		set = queue_actions(iv->made_on);
+	if (set == NULL || action_set_add(set, iv))
+		return kIOReturnSuccess;
+	return refuse(kIOReturnOffline, "the service that makes this action has stopped");
 }
 
 kern_return_t OSAction_Create(OSObject *target, uint64_t targetmsgid, uint64_t msgid,
@@ -101,6 +103,11 @@ kern_return_t OSAction_Create(OSObject *target, uint64_t targetmsgid, uint64_t m
 	made->ivars->target = target;
 	made->ivars->row = row;
 	made->ivars->msgid = msgid;
+	kern_return_t ret = join_set(made->ivars, target);
+	if (ret != kIOReturnSuccess) {
+		OSObjectRelease(made);
+		return ret;
+	}
 	*action = made;
 	return kIOReturnSuccess;
 }
@@ -122,6 +129,9 @@ void IMPL(OSAction, free)
 	struct OSAction_IVars *iv = self->ivars;
 
 	if (iv != NULL) {
+		action_set_remove(iv);
+		action_forget_handler(iv);
+		free(atomic_load(&iv->wait));
 		if (iv->ops != NULL)
 			iv->ops->released(iv->context);
 		OSObjectRelease(iv->target);
@@ -150,7 +160,7 @@ const struct OSMethodShape *action_prototype(OSAction *action)
 /* --- where to --- */
 
 /* The target is kept by an invocation under way, or by a cancel that has not run yet. */
-static IODispatchQueue *copy_target_queue(const struct OSAction_IVars *iv)
+IODispatchQueue *action_copy_queue(const struct OSAction_IVars *iv)
 {
 	IODispatchQueue *queue = iv->target != NULL ? route_copy_queue(iv->target, iv->row) : NULL;
 
@@ -163,11 +173,29 @@ static IODispatchQueue *copy_target_queue(const struct OSAction_IVars *iv)
 
 static bool post_to_target(const struct OSAction_IVars *iv, struct queue_item *item)
 {
-	IODispatchQueue *queue = copy_target_queue(iv);
+	IODispatchQueue *queue = action_copy_queue(iv);
 	bool posted = queue != NULL && queue_post(queue, item);
 
 	OSObjectRelease(queue);
 	return posted;
+}
+
+bool action_post(const struct OSAction_IVars *iv, struct queue_item *item)
+{
+	return post_to_target(iv, item) || (queue_root() != NULL && queue_post(queue_root(), item));
+}
+
+bool action_revive(OSAction *action)
+{
+	OSObject *object = OSAction_as_OSObject(action);
+	uint32_t count = atomic_load_explicit(&object->refcount, memory_order_relaxed);
+
+	while (count != 0)
+		if (atomic_compare_exchange_weak_explicit(&object->refcount, &count, count + 1,
+							  memory_order_relaxed,
+							  memory_order_relaxed))
+			return true;
+	return false;
 }
 
 /* --- cancelling --- */
@@ -178,8 +206,11 @@ static void run_cancel(struct queue_item *item)
 	struct OSAction_IVars *iv = cancel.action->ivars;
 
 	free(container_of(item, struct cancel_request, item));
+	action_forget_handler(iv);
 	if (cancel.handler != NULL)
 		cancel.handler(cancel.context);
+	action_wait_ended(iv);
+	action_set_remove(iv);
 	OSObject *target = iv->target;
 	iv->target = NULL;
 	OSObjectRelease(target);
@@ -189,11 +220,8 @@ static void run_cancel(struct queue_item *item)
 /* Nothing is under way any more, and nothing will be. */
 static void finish_cancel(struct OSAction_IVars *iv, struct cancel_request *cancel)
 {
-	if (post_to_target(iv, &cancel->item))
-		return;
-	if (queue_root() != NULL && queue_post(queue_root(), &cancel->item))
-		return;
-	run_cancel(&cancel->item); // out of memory: better here than never
+	if (!action_post(iv, &cancel->item))
+		run_cancel(&cancel->item); // out of memory: better here than never
 }
 
 kern_return_t OSAction_Cancel_f(OSAction *self, void *context, IODispatchFunction handler)
@@ -232,7 +260,7 @@ kern_return_t OSAction_Cancel_f(OSAction *self, void *context, IODispatchFunctio
 
 /* --- invoking --- */
 
-static kern_return_t begin(OSAction *action)
+bool action_begin(OSAction *action)
 {
 	struct OSAction_IVars *iv = action->ivars;
 
@@ -241,13 +269,12 @@ static kern_return_t begin(OSAction *action)
 	if (!cancelled)
 		iv->under_way++;
 	pthread_mutex_unlock(&iv->lock);
-	if (cancelled)
-		return refuse(kIOReturnOffline, "the action was cancelled");
-	OSObjectRetain(action);
-	return kIOReturnSuccess;
+	if (!cancelled)
+		OSObjectRetain(action);
+	return !cancelled;
 }
 
-static void end(OSAction *action)
+void action_end(OSAction *action)
 {
 	struct OSAction_IVars *iv = action->ivars;
 	struct cancel_request *cancel = NULL;
@@ -290,7 +317,8 @@ static void run_invocation(struct queue_item *item)
 
 	iv->row->invoke(iv->target, invocation->msg);
 	invocation_free(invocation);
-	end(action);
+	action_wait_delivered(iv);
+	action_end(action);
 	if (done != NULL)
 		done(context);
 }
@@ -330,7 +358,9 @@ static kern_return_t check_and_begin(OSAction *action, const struct OSMethodShap
 	if (!action_is_for(action, shape))
 		return refuse(kIOReturnBadMessageID, "the action was not made for %s::%s",
 			      shape->class_name, shape->name);
-	return begin(action);
+	if (!action_begin(action))
+		return refuse(kIOReturnOffline, "the action was cancelled");
+	return kIOReturnSuccess;
 }
 
 kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape, const void *msg)
@@ -345,7 +375,7 @@ kern_return_t OSActionInvoke(OSAction *action, const struct OSMethodShape *shape
 		return ret;
 	ret = deliver_later(action, shape, msg, NULL, NULL);
 	if (ret != kIOReturnSuccess)
-		end(action); // else when it has run
+		action_end(action); // else when it has run
 	return ret;
 }
 
@@ -373,7 +403,9 @@ kern_return_t action_deliver(OSAction *action, IODispatchQueue *here,
 	OSObjectRelease(queue);
 	if (later && ret == kIOReturnSuccess)
 		return ret;
-	end(action);
+	if (!later)
+		action_wait_delivered(iv);
+	action_end(action);
 	if (ret == kIOReturnSuccess)
 		done(context);
 	return ret;

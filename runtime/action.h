@@ -40,3 +40,12 @@ bool action_is_for(OSAction *action, const struct OSMethodShape *shape);
 kern_return_t action_deliver(OSAction *action, IODispatchQueue *here,
 			     const struct OSMethodShape *shape, void *msg,
 			     void (*done)(void *context), void *context);
+
+/* Take a reference unless the last one is gone. For whoever finds an action that it does not keep,
+ * under the lock under which the action's end, `released`, takes it out. */
+bool action_revive(OSAction *action);
+
+/* Another process holds the action from here on; it has let go, or is gone. With the last one the
+ * action is aborted. */
+void action_hold(OSAction *action);
+void action_let_go(OSAction *action);

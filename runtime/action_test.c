@@ -5,10 +5,12 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include <DriverKit/IOTimerClocks.h>
 #include <UnitObjects.h>
 #include <base/clock.h>
 #include <base/reason.h>
 #include <runtime/action.h>
+#include <runtime/action_set.h>
 
 struct UnitReceiver_IVars {
 	IODispatchQueue *expected; // where calls must run; NULL: no matter
@@ -16,6 +18,7 @@ struct UnitReceiver_IVars {
 	uint32_t last;
 	_Atomic bool silent; // no call may come any more
 	unsigned stop_at;    // calls after which the pool stops; 0: never
+	void (*at_call)(UnitReceiver *self, OSAction *action); // once; NULL: nothing
 };
 
 static _Atomic int receivers_alive;
@@ -77,6 +80,10 @@ void IMPL(UnitReceiver, completed)
 	if (text != NULL)
 		ck_assert_str_eq(OSString_getCStringNoCopy(text), "kept");
 	note_call(self, number);
+	void (*at_call)(UnitReceiver *, OSAction *) = self->ivars->at_call;
+	self->ivars->at_call = NULL;
+	if (at_call != NULL)
+		at_call(self, action);
 }
 
 void IMPL(UnitReceiver, completedOnNamed)
@@ -374,6 +381,371 @@ START_TEST(the_two_cancels_come_in_any_order)
 }
 END_TEST
 
+static void cancel_at_call(UnitReceiver *receiver, OSAction *action)
+{
+	ck_assert_int_eq(complete(action, 2, NULL), kIOReturnSuccess);
+	ck_assert_int_eq(OSAction_Cancel_f(action, receiver, go_silent), kIOReturnSuccess);
+	ck_assert_int_eq(complete(action, 3, NULL), kIOReturnOffline);
+	ck_assert_uint_eq(receiver->ivars->calls, 1);
+}
+
+/* Cancel from the very method that the action calls: what was accepted still comes. */
+
+START_TEST(an_invocation_may_cancel_its_action)
+{
+	UnitReceiver *receiver = new_receiver();
+	OSAction *action = NULL;
+
+	UnitReceiver_CreateActioncompleted(receiver, 0, &action);
+	receiver->ivars->at_call = cancel_at_call;
+	ck_assert_int_eq(complete(action, 1, NULL), kIOReturnSuccess);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_uint_eq(receiver->ivars->calls, 2);
+	OSObjectRelease(action);
+	OSObjectRelease(receiver);
+	ck_assert_int_eq(receivers_alive, 0);
+}
+END_TEST
+
+/* --- aborts --- */
+
+struct told {
+	UnitReceiver *receiver;
+	unsigned calls_before;
+	_Atomic int handled, ended;
+};
+
+static void note_abort(void *context)
+{
+	struct told *told = context;
+
+	ck_assert_int_eq(atomic_fetch_add(&told->handled, 1), 0);
+	ck_assert_int_eq(atomic_load(&told->ended), 0);
+	ck_assert_uint_eq(told->receiver->ivars->calls, told->calls_before);
+	if (told->receiver->ivars->expected != NULL)
+		ck_assert_ptr_eq(queue_current(), told->receiver->ivars->expected);
+	worker_stop();
+}
+
+static void note_end(void *context)
+{
+	struct told *told = context;
+
+	ck_assert_int_eq(atomic_fetch_add(&told->ended, 1), 0);
+}
+
+/* Once, on the target's queue, behind what was invoked before, whoever says so and how often. */
+START_TEST(an_abort_is_told_once)
+{
+	UnitReceiver *receiver = new_receiver();
+	IODispatchQueue *queue = new_queue("target");
+	struct told told = { .receiver = receiver, .calls_before = 2 };
+	OSAction *action = NULL;
+
+	UnitReceiver_SetDispatchQueue(receiver, "Default", queue);
+	receiver->ivars->expected = queue;
+	UnitReceiver_CreateActioncompleted(receiver, 0, &action);
+	ck_assert_int_eq(OSAction_SetAbortedHandler_f(action, &told, note_abort, note_end),
+			 kIOReturnSuccess);
+	complete(action, 1, NULL);
+	complete(action, 2, NULL);
+	OSAction_Aborted(action);
+	OSAction_Aborted(action);
+	ck_assert_int_eq(told.handled, 0);
+	ck_assert_int_eq(worker_run(), 0);
+	OSAction_Aborted(action);
+	receiver->ivars->stop_at = 3;
+	ck_assert_int_eq(complete(action, 3, NULL), kIOReturnSuccess); // it still may be invoked
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(told.handled, 1);
+	ck_assert_int_eq(told.ended, 1);
+	ck_assert_int_eq(references(action), 1);
+	OSObjectRelease(action);
+	OSObjectRelease(receiver);
+	OSObjectRelease(queue);
+	ck_assert_int_eq(receivers_alive, 0);
+}
+END_TEST
+
+/* With the last process that held it, and not before. */
+START_TEST(the_last_holder_aborts)
+{
+	UnitReceiver *receiver = new_receiver();
+	struct told told = { .receiver = receiver };
+	OSAction *action = NULL;
+
+	UnitReceiver_CreateActioncompleted(receiver, 0, &action);
+	OSAction_SetAbortedHandler_f(action, &told, note_abort, note_end);
+	action_hold(action);
+	action_hold(action);
+	action_let_go(action);
+	IODispatchQueue_DispatchAsync_f(new_queue("Root"), NULL, stop_pool);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(told.handled, 0);
+	action_let_go(action);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(told.handled, 1);
+	OSObjectRelease(action);
+	OSObjectRelease(receiver);
+}
+END_TEST
+
+/* A handler is told even if it comes late, its context comes back in any case, and after a cancel
+ * nothing is told. */
+START_TEST(a_handler_ends_once_in_any_case)
+{
+	UnitReceiver *receiver = new_receiver();
+	struct told late = { .receiver = receiver }, replaced = late, dropped = late, cut = late;
+	OSAction *action = NULL, *second = NULL;
+
+	UnitReceiver_CreateActioncompleted(receiver, 0, &action);
+	OSAction_SetAbortedHandler_f(action, &replaced, note_abort, note_end);
+	OSAction_SetAbortedHandler_f(action, NULL, NULL, NULL);
+	ck_assert_int_eq(replaced.ended, 1);
+	OSAction_Aborted(action);
+	OSAction_SetAbortedHandler_f(action, &late, note_abort, note_end);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(late.handled, 1);
+	ck_assert_int_eq(replaced.handled, 0);
+
+	UnitReceiver_CreateActioncompleted(receiver, 0, &second);
+	OSAction_SetAbortedHandler_f(second, &dropped, note_abort, note_end);
+	OSObjectRelease(second);
+	ck_assert_int_eq(dropped.ended, 1);
+
+	UnitReceiver_CreateActioncompleted(receiver, 0, &second);
+	OSAction_SetAbortedHandler_f(second, &cut, note_abort, note_end);
+	OSAction_Cancel_f(second, NULL, stop_pool);
+	OSAction_Aborted(second);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(cut.handled, 0);
+	ck_assert_int_eq(cut.ended, 1);
+	ck_assert_int_eq(OSAction_SetAbortedHandler_f(second, &cut, note_abort, note_end),
+			 kIOReturnOffline);
+	OSObjectRelease(second);
+	OSObjectRelease(action);
+	OSObjectRelease(receiver);
+	ck_assert_int_eq(receivers_alive, 0);
+}
+END_TEST
+
+/* --- waiting --- */
+
+struct waiting {
+	OSAction *action;
+	UnitReceiver *receiver;
+	void *token;
+	kern_return_t results[3];
+	unsigned calls[3]; // when Wait returned
+	unsigned n;        // waits
+	uint64_t patience_ns;
+};
+
+static void wait_some_times(void *context)
+{
+	struct waiting *waiting = context;
+
+	for (unsigned i = 0; i < waiting->n; i++) {
+		waiting->results[i] =
+			OSAction_Wait(waiting->action, waiting->token, kIOTimerClockUptimeRaw,
+				      clock_now_ns() + waiting->patience_ns);
+		waiting->calls[i] = waiting->receiver->ivars->calls;
+	}
+	worker_stop();
+}
+
+static void *wait_in_thread(void *context)
+{
+	wait_some_times(context);
+	return NULL;
+}
+
+static void wait_init(struct waiting *waiting)
+{
+	*waiting = (struct waiting){ .receiver = new_receiver(), .patience_ns = 20000000000 };
+	UnitReceiver_CreateActioncompleted(waiting->receiver, 0, &waiting->action);
+	ck_assert_int_eq(OSAction_WillWait(waiting->action, &waiting->token), kIOReturnSuccess);
+}
+
+static void wait_deinit(struct waiting *waiting)
+{
+	ck_assert_int_eq(OSAction_EndWait(waiting->action, waiting->token), kIOReturnSuccess);
+	ck_assert_int_eq(references(waiting->action), 1);
+	OSObjectRelease(waiting->action);
+	OSObjectRelease(waiting->receiver);
+	ck_assert_int_eq(receivers_alive, 0);
+}
+
+/* When Wait returns the method has run: once for each invocation, wherever one waits. */
+START_TEST(wait_returns_behind_the_method)
+{
+	struct waiting waiting;
+
+	wait_init(&waiting);
+	waiting.n = 2;
+	pthread_t thread = start_thread(wait_in_thread, &waiting);
+	complete(waiting.action, 1, NULL);
+	complete(waiting.action, 2, NULL);
+	ck_assert_int_eq(worker_run(), 0);
+	pthread_join(thread, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_int_eq(waiting.results[i], kIOReturnSuccess);
+		ck_assert_uint_ge(waiting.calls[i], i + 1);
+	}
+	wait_deinit(&waiting);
+}
+END_TEST
+
+static void complete_from_queue(void *context)
+{
+	complete(context, 1, NULL);
+}
+
+/* On the target's own queue the method could not run if it were not given up. */
+START_TEST(wait_gives_the_targets_queue_up)
+{
+	struct waiting waiting;
+	IODispatchQueue *queue = new_queue("target"), *other = new_queue("other");
+
+	wait_init(&waiting);
+	UnitReceiver_SetDispatchQueue(waiting.receiver, "Default", queue);
+	waiting.receiver->ivars->expected = queue;
+	waiting.n = 2;
+	IODispatchQueue_DispatchAsync_f(queue, &waiting, wait_some_times);
+	IODispatchQueue_DispatchAsync_f(other, waiting.action, complete_from_queue);
+	IODispatchQueue_DispatchAsync_f(other, waiting.action, complete_from_queue);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(waiting.results[0], kIOReturnSuccess);
+	ck_assert_int_eq(waiting.results[1], kIOReturnSuccess);
+	wait_deinit(&waiting);
+	OSObjectRelease(queue);
+	OSObjectRelease(other);
+}
+END_TEST
+
+static void abort_action(void *context)
+{
+	OSAction_Aborted(context);
+}
+
+static void cancel_action(void *context)
+{
+	OSAction_Cancel_f(context, NULL, NULL);
+}
+
+/* What ends a wait for good: the abort or the cancel, on the queue or off it, and what was
+ * delivered before still counts. */
+START_TEST(wait_ends_with_the_action)
+{
+	static const IODispatchFunction ends[] = { abort_action, cancel_action };
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct waiting waiting;
+		IODispatchQueue *queue = new_queue("target"), *other = new_queue("other");
+		bool on_queue = i % 2 == 0;
+
+		wait_init(&waiting);
+		UnitReceiver_SetDispatchQueue(waiting.receiver, "Default", queue);
+		waiting.n = 3;
+		complete(waiting.action, 1, NULL);
+		IODispatchQueue_DispatchAsync_f(on_queue ? queue : other, &waiting,
+						wait_some_times);
+		IODispatchQueue_DispatchAsync_f(queue, waiting.action, ends[i / 2]);
+		ck_assert_int_eq(worker_run(), 0);
+		ck_assert_int_eq(waiting.results[0], kIOReturnSuccess);
+		ck_assert_int_eq(waiting.results[1], kIOReturnAborted);
+		ck_assert_int_eq(waiting.results[2], kIOReturnAborted);
+		IODispatchQueue_DispatchAsync_f(queue, NULL, stop_pool); // the cancel's end
+		ck_assert_int_eq(worker_run(), 0);
+		wait_deinit(&waiting);
+		OSObjectRelease(queue);
+		OSObjectRelease(other);
+	}
+}
+END_TEST
+
+START_TEST(wait_is_bounded_and_for_one)
+{
+	struct waiting waiting;
+	IODispatchQueue *queue = new_queue("target");
+	void *second = NULL;
+
+	wait_init(&waiting);
+	UnitReceiver_SetDispatchQueue(waiting.receiver, "Default", queue);
+	ck_assert_int_eq(OSAction_WillWait(waiting.action, &second), kIOReturnBusy);
+	ck_assert_int_eq(OSAction_Wait(waiting.action, &waiting, kIOTimerClockUptimeRaw, 1),
+			 kIOReturnBadArgument);
+	ck_assert_int_eq(OSAction_EndWait(waiting.action, NULL), kIOReturnBadArgument);
+	ck_assert_int_eq(OSAction_Wait(waiting.action, waiting.token, 0, 1), kIOReturnBadArgument);
+	waiting.n = 1;
+	waiting.patience_ns = 2000000;
+	wait_in_thread(&waiting);
+	ck_assert_int_eq(waiting.results[0], kIOReturnTimeout);
+	ck_assert_int_eq(queue_sync(queue, wait_some_times, &waiting), 0);
+	ck_assert_int_eq(waiting.results[0], kIOReturnTimeout);
+	ck_assert_int_eq(worker_run(), 0); // stopped already, by both
+	OSAction_Cancel_f(waiting.action, NULL, stop_pool);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(OSAction_Wait(waiting.action, waiting.token, kIOTimerClockUptimeRaw, 1),
+			 kIOReturnAborted);
+	wait_deinit(&waiting);
+	OSObjectRelease(queue);
+}
+END_TEST
+
+/* --- what a stopped service leaves --- */
+
+static void make_actions_on_queue(void *context)
+{
+	struct waiting *made = context;
+
+	UnitReceiver_CreateActioncompleted(made->receiver, 0, &made->action);
+}
+
+/* The circle of a target and its action goes with the service's set: by the target, or by the queue
+ * that the action was made on. What was cancelled or freed before is not counted. */
+START_TEST(a_set_breaks_the_circles_left_in_it)
+{
+	struct action_set *set;
+	UnitReceiver *service = new_receiver(), *plain = new_receiver();
+	IODispatchQueue *queue = new_queue("Default");
+	OSAction *action = NULL, *cancelled = NULL, *freed = NULL, *unowned = NULL;
+	struct waiting made = { .receiver = plain };
+	const struct OSMethodShape *which = NULL;
+
+	ck_assert_int_eq(action_set_new(&set), 0);
+	ck_assert_int_eq(object_set_actions(UnitReceiver_as_OSObject(service), set), 0);
+	queue_set_actions(queue, set);
+	UnitReceiver_CreateActioncompleted(service, 0, &action);
+	UnitReceiver_CreateActioncompleted(service, 0, &cancelled);
+	UnitReceiver_CreateActioncompleted(service, 0, &freed);
+	UnitReceiver_CreateActioncompleted(plain, 0, &unowned);
+	ck_assert_int_eq(queue_sync(queue, make_actions_on_queue, &made), 0);
+	OSObjectRelease(freed);
+	OSAction_Cancel_f(cancelled, NULL, NULL);
+	ck_assert_uint_eq(action_set_end(set, &which), 2);
+	ck_assert_str_eq(which->name, "completed");
+	ck_assert_uint_eq(action_set_end(set, &which), 0);
+	ck_assert_int_eq(UnitReceiver_CreateActioncompleted(service, 0, &freed), kIOReturnOffline);
+	ck_assert_int_eq(complete(action, 1, NULL), kIOReturnOffline);
+	ck_assert_int_eq(complete(made.action, 1, NULL), kIOReturnOffline);
+
+	OSObjectRelease(service); // which nobody keeps but its actions
+	IODispatchQueue_DispatchAsync_f(queue, NULL, stop_pool);
+	ck_assert_int_eq(worker_run(), 0);
+	ck_assert_int_eq(references(plain), 2); // `unowned` is its maker's
+	ck_assert_int_eq(receivers_alive, 1);
+	OSObjectRelease(unowned);
+	OSObjectRelease(plain);
+	OSObjectRelease(action);
+	OSObjectRelease(cancelled);
+	OSObjectRelease(made.action);
+	OSObjectRelease(queue);
+	action_set_unref(set);
+	ck_assert_int_eq(receivers_alive, 0);
+}
+END_TEST
+
 /* --- chance --- */
 
 enum { INVOKERS = 3, ACTIONS = 8, TRIES = 300, ROUNDS = 40 };
@@ -516,5 +888,9 @@ END_TEST
 POOL_TESTS("runtime-action", methods_run_on_their_queues, methods_need_not_be_synchronized,
 	   a_cancelled_queue_takes_no_calls, any_object_is_a_target, the_target_names_the_queue,
 	   a_wrong_target_is_refused, cancel_follows_what_was_accepted,
-	   the_two_cancels_come_in_any_order, every_accepted_invocation_is_delivered_once,
+	   the_two_cancels_come_in_any_order, an_invocation_may_cancel_its_action,
+	   an_abort_is_told_once, the_last_holder_aborts, a_handler_ends_once_in_any_case,
+	   wait_returns_behind_the_method, wait_gives_the_targets_queue_up,
+	   wait_ends_with_the_action, wait_is_bounded_and_for_one,
+	   a_set_breaks_the_circles_left_in_it, every_accepted_invocation_is_delivered_once,
 	   a_custom_action_delivers_at_once)

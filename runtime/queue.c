@@ -39,6 +39,7 @@
 
 #include <base/clock.h>
 #include <base/reason.h>
+#include <runtime/action_set.h>
 #include <runtime/closure.h>
 #include <runtime/deadline.h>
 #include <runtime/sharing.h>
@@ -571,6 +572,7 @@ void IMPL(IODispatchQueue, free)
 	if (self->ivars != NULL) {
 		queues_remove(self->ivars);
 		sharing_free(self->ivars->sharing);
+		action_set_unref(self->ivars->actions);
 		free(self->ivars);
 		self->ivars = NULL;
 	}
@@ -580,6 +582,16 @@ void IMPL(IODispatchQueue, free)
 bool IODispatchQueue_OnQueue(IODispatchQueue *self)
 {
 	return self != NULL && (holds(self->ivars) || shares(self->ivars));
+}
+
+void queue_set_actions(IODispatchQueue *queue, struct action_set *set)
+{
+	queue->ivars->actions = action_set_ref(set);
+}
+
+struct action_set *queue_actions(IODispatchQueue *queue)
+{
+	return queue->ivars->actions;
 }
 
 bool queue_is_unsynchronized(IODispatchQueue *queue)

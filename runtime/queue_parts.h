@@ -7,6 +7,7 @@
 #include <runtime/pool.h>
 #include <runtime/queue.h>
 
+struct action_set;
 struct cancellation;
 struct sharing;
 
@@ -20,10 +21,11 @@ struct IODispatchQueue_IVars {
 	struct list sleepers;              // sleeper.link
 	struct cancellation *cancellation; // waits for the sleepers; NULL: none
 	struct turn turn;
-	struct sharing *sharing; // constant, owned; NULL: not reentrant
-	uint64_t options;        // constant
-	struct list link;        // queues; wait.c
-	char name[];             // constant
+	struct sharing *sharing;    // constant, owned; NULL: not reentrant
+	uint64_t options;           // constant
+	struct action_set *actions; // kept; those of the service whose queue it is; may be NULL
+	struct list link;           // queues; wait.c
+	char name[];                // constant
 };
 
 /* Bits of `top`. */

@@ -16,6 +16,7 @@
 
 #include <runtime/route.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #include <base/list.h>
 #include <base/reason.h>
 #include <objects/invoke.h>
+#include <runtime/action_set.h>
 #include <runtime/strand.h>
 
 #define DEFAULT_NAME "Default"
@@ -35,7 +37,8 @@ struct place {
 };
 
 struct OSObject_IVars {
-	struct route_proxy *proxy; // borrowed; constant; NULL: the object is here
+	struct route_proxy *proxy;  // borrowed; constant; NULL: the object is here
+	struct action_set *actions; // kept; of a service; set before it is used; NULL: none
 	pthread_mutex_t lock;
 	uint32_t n_places;
 	struct place places[]; // [0] is the default queue's
@@ -80,6 +83,7 @@ static void free_state(OSObject *object)
 			atomic_load_explicit(&state->places[i].queue, memory_order_relaxed));
 	if (state->proxy != NULL)
 		state->proxy->released(state->proxy);
+	action_set_unref(state->actions);
 	pthread_mutex_destroy(&state->lock);
 	free(state);
 }
@@ -150,22 +154,58 @@ kern_return_t OSObject_SetDispatchQueue(OSObject *self, const char *name, IODisp
 	return kIOReturnSuccess;
 }
 
+int object_set_actions(OSObject *object, struct action_set *set)
+{
+	struct OSObject_IVars *state = need_state(object);
+
+	if (state == NULL)
+		return -ENOMEM;
+	state->actions = action_set_ref(set);
+	return 0;
+}
+
+struct action_set *object_actions(OSObject *object)
+{
+	struct OSObject_IVars *state = state_of(object);
+
+	return state != NULL ? state->actions : NULL;
+}
+
+static const struct route_service_ops *services;
+
+void route_set_services(const struct route_service_ops *ops)
+{
+	services = ops;
+}
+
+static kern_return_t copy_queue(OSObject *object, const char *name, IODispatchQueue **queue)
+{
+	if (services != NULL && services->has_stopped(object))
+		return refuse(kIOReturnError, "CopyDispatchQueue: %s has stopped",
+			      object->meta->name);
+	if (!knows_name(object->meta, name)) {
+		OSObject *provider = services != NULL ? services->provider(object) : NULL;
+		if (provider != NULL)
+			return copy_queue(provider, name, queue);
+		return refuse(kIOReturnBadArgument,
+			      "CopyDispatchQueue: no method of %s is declared QUEUENAME(%s)",
+			      object->meta->name, name);
+	}
+	struct OSObject_IVars *state = state_of(object);
+	IODispatchQueue *found = state != NULL ? copy_from(state, find_place(state, name)) : NULL;
+	if (found == NULL)
+		return refuse(kIOReturnNotFound, "%s: no queue was set under the name %s",
+			      object->meta->name, name);
+	*queue = found;
+	return kIOReturnSuccess;
+}
+
 kern_return_t OSObject_CopyDispatchQueue(OSObject *self, const char *name, IODispatchQueue **queue)
 {
 	if (self == NULL || name == NULL || queue == NULL)
 		return refuse(kIOReturnBadArgument,
 			      "CopyDispatchQueue: an object, a name and a place are needed");
-	if (!knows_name(self->meta, name))
-		return refuse(kIOReturnBadArgument,
-			      "CopyDispatchQueue: no method of %s is declared QUEUENAME(%s)",
-			      self->meta->name, name);
-	struct OSObject_IVars *state = state_of(self);
-	IODispatchQueue *found = state != NULL ? copy_from(state, find_place(state, name)) : NULL;
-	if (found == NULL)
-		return refuse(kIOReturnNotFound, "%s: no queue was set under the name %s",
-			      self->meta->name, name);
-	*queue = found;
-	return kIOReturnSuccess;
+	return copy_queue(self, name, queue);
 }
 
 /* --- routing --- */

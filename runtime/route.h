@@ -33,3 +33,12 @@ struct route_proxy {
  */
 OSObject *route_new_proxy(const OSMetaClass *meta, struct route_proxy *proxy);
 struct route_proxy *route_proxy_of(const OSObject *object); // NULL: it is not one
+
+/* What only services have, as CopyDispatchQueue sees it. Both are required, and take any object. */
+struct route_service_ops {
+	bool (*has_stopped)(OSObject *object);
+	OSObject *(*provider)(OSObject *object); // borrowed; NULL: none
+};
+
+/* Constant. Before main. */
+void route_set_services(const struct route_service_ops *ops);

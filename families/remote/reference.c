@@ -73,6 +73,8 @@ static struct exported *export_new(struct remote_link *link, OSObject *object)
 	if (e == NULL)
 		return NULL;
 	OSObjectRetain(object);
+	if (OSDynamicCast(OSAction, object) != NULL)
+		action_hold(OSDynamicCast(OSAction, object));
 	e->object = object;
 	e->number = ++link->last_number;
 	list_append(&link->exports, &e->link);
@@ -87,6 +89,8 @@ static void export_end(struct remote_link *link, struct exported *e)
 	list_remove(&e->link);
 	link->n_exports--;
 	free(e);
+	if (OSDynamicCast(OSAction, object) != NULL)
+		action_let_go(OSDynamicCast(OSAction, object));
 	OSObjectRelease(object);
 }
 

@@ -19,7 +19,9 @@
 
 /* An asynchronous call under way: the context of its action. */
 struct completion {
+	struct list link;              // connection.completions
 	struct connection *connection; // kept
+	OSAction *action;              // borrowed: its last release ends the completion
 	uint64_t async;
 	bool reserved;  // connection.lock: its place in the event ring is still its own
 	bool accepted;  // connection.lock: ExternalMethod returned success
@@ -108,6 +110,7 @@ static void released(void *context)
 	struct completion *completion = context;
 	struct connection *c = completion->connection;
 	pthread_mutex_lock(&c->lock);
+	list_remove(&completion->link);
 	if (!c->closed && completion->reserved) {
 		struct ring_event event = { .async = completion->async,
 					    .status = kIOReturnAborted };
@@ -121,6 +124,19 @@ static void released(void *context)
 	free(completion);
 }
 
+static bool reserve(struct completion *completion)
+{
+	struct connection *c = completion->connection;
+	pthread_mutex_lock(&c->lock);
+	completion->reserved = ring_server_event_fits(c->ring, c->reserved);
+	if (completion->reserved) {
+		c->reserved++;
+		list_append(&c->completions, &completion->link);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return completion->reserved;
+}
+
 kern_return_t completion_new(struct connection *c, uint64_t async, struct completion **completion,
 			     OSAction **action)
 {
@@ -128,26 +144,52 @@ kern_return_t completion_new(struct connection *c, uint64_t async, struct comple
 	struct completion *made = calloc(1, sizeof(*made));
 	if (made == NULL)
 		return kIOReturnNoMemory;
-	pthread_mutex_lock(&c->lock);
-	bool room = ring_server_event_fits(c->ring, c->reserved);
-	if (room)
-		c->reserved++;
-	pthread_mutex_unlock(&c->lock);
-	if (!room) {
-		free(made);
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	list_init(&made->link);
+	made->connection = c;
+	made->async = async;
+	kern_return_t ret = action_create_custom(&ops, made, &made->action);
+	if (ret != kIOReturnSuccess) {
+		released(made);
+		return ret;
+	}
+	if (!reserve(made)) {
+		OSObjectRelease(made->action); // which ends the completion
 		return refuse(kIOReturnNoResources,
 			      "%u asynchronous calls are under way or unread: read the "
 			      "notification port first",
 			      RING_EVENTS);
 	}
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-	*made = (struct completion){ .connection = c, .async = async, .reserved = true };
-	kern_return_t ret = action_create_custom(&ops, made, action);
-	if (ret != kIOReturnSuccess)
-		released(made);
-	else
-		*completion = made;
-	return ret;
+	*action = made->action;
+	*completion = made;
+	return kIOReturnSuccess;
+}
+
+/* One that was not aborted yet and whose action lives: the action, kept. NULL: none is left. */
+static OSAction *take_action(struct connection *c)
+{
+	struct completion *completion, *next;
+	OSAction *action = NULL;
+	pthread_mutex_lock(&c->lock);
+	list_for_each_safe(completion, next, &c->completions, link) {
+		list_remove(&completion->link);
+		list_init(&completion->link);
+		if (action_revive(completion->action)) {
+			action = completion->action;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+	return action;
+}
+
+void completion_abort_all(struct connection *c)
+{
+	OSAction *action;
+	while ((action = take_action(c)) != NULL) {
+		OSAction_Aborted(action);
+		OSObjectRelease(action);
+	}
 }
 
 void completion_accept(struct completion *completion)

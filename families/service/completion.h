@@ -22,3 +22,6 @@ kern_return_t completion_new(struct connection *connection, uint64_t async,
 /* ExternalMethod returned success. From now on an action that is dropped completes as aborted;
  * without this, it never completes. */
 void completion_accept(struct completion *completion);
+
+/* The application is gone: the actions that the driver still has are aborted. */
+void completion_abort_all(struct connection *connection);

@@ -634,6 +634,7 @@ kern_return_t connection_open(struct connection **out, const struct connection_e
 		c->bells[i].fd = -1;
 	c->bells[0].fd = doorbell_fd;
 	list_init(&c->mappings);
+	list_init(&c->completions);
 	c->turn.run = on_turn;
 	OSObjectRetain(client);
 	c->client = client;

@@ -41,10 +41,11 @@ struct connection {
 	uint32_t n_mappings;
 	struct buffers *buffers; // queue; NULL: the application shared none
 
-	pthread_mutex_t lock; // guards what follows, and sends on the socket
-	uint32_t reserved;    // events promised to asynchronous calls that have not completed
-	bool closed;          // nothing is sent any more
-	bool overflowing;     // the last completion found no room, and was reported
+	pthread_mutex_t lock;    // guards what follows, and sends on the socket
+	struct list completions; // completion.link: asynchronous calls that were not aborted
+	uint32_t reserved;       // events promised to asynchronous calls that have not completed
+	bool closed;             // nothing is sent any more
+	bool overflowing;        // the last completion found no room, and was reported
 };
 
 /* What dextd gives of a connection. */

@@ -19,6 +19,7 @@
 #include <base/log.h>
 #include <base/reason.h>
 #include <families/remote/link.h>
+#include <families/service/completion.h>
 #include <families/service/connection.h>
 #include <families/service/host.h>
 #include <families/service/hosted.h>
@@ -382,6 +383,8 @@ static void end_connection(struct hosted *h, struct connection *c, bool keep)
 {
 	if (keep)
 		connection_pause(c);
+	else
+		completion_abort_all(c);
 	struct child *made = take_child(h, IOUserClient_as_IOService(c->client));
 	if (made != NULL)
 		child_end(made); // Stop: the driver completes or drops what it owes the client

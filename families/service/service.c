@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include <DriverKit/IOUserClient.h>
+#include <base/log.h>
 #include <base/reason.h>
 #include <families/family.h>
 #include <families/service/host.h>
@@ -23,7 +24,9 @@
 #include <families/service/iommu.h>
 #include <families/service/service.h>
 #include <protocol/dextd.h>
+#include <runtime/action_set.h>
 #include <runtime/queue.h>
+#include <runtime/route.h>
 
 bool IMPL(IOService, init)
 {
@@ -34,7 +37,9 @@ bool IMPL(IOService, init)
 		return false;
 
 	IODispatchQueue *queue = NULL;
-	if (IODispatchQueue_Create("Default", 0, 0, &queue) != kIOReturnSuccess)
+	if (action_set_new(&self->ivars->actions) < 0 ||
+	    object_set_actions(IOService_as_OSObject(self), self->ivars->actions) < 0 ||
+	    IOService_CreateDefaultDispatchQueue(self, &queue) != kIOReturnSuccess)
 		return false;
 	kern_return_t ret =
 		OSObject_SetDispatchQueue(IOService_as_OSObject(self), "Default", queue);
@@ -49,10 +54,19 @@ void IMPL(IOService, free)
 		OSSafeReleaseNULL(self->ivars->provider);
 		iommu_unref(self->ivars->iommu);
 		interrupts_unref(self->ivars->interrupts);
+		action_set_unref(self->ivars->actions);
 		free(self->ivars);
 		self->ivars = NULL;
 	}
 	IOService_super_free(self);
+}
+
+kern_return_t IMPL(IOService, CreateDefaultDispatchQueue)
+{
+	kern_return_t ret = IODispatchQueue_Create("Default", 0, 0, queue);
+	if (ret == kIOReturnSuccess)
+		queue_set_actions(*queue, self->ivars->actions);
+	return ret;
 }
 
 void service_identify(IOService *service, uint64_t id, OSDictionary *properties)
@@ -99,13 +113,27 @@ kern_return_t service_instantiate(OSDictionary *properties, IOService **service)
 	return kIOReturnSuccess;
 }
 
+/* An action and its target may keep each other. */
+static void end_actions(IOService *service, const char *who)
+{
+	const struct OSMethodShape *which = NULL;
+	unsigned n = action_set_end(service->ivars->actions, &which);
+	if (n > 0)
+		log_warn("%s: %s left %u actions uncancelled, one of them for %s::%s: they are "
+			 "cancelled now, so that what they keep can be freed",
+			 IOService_as_OSObject(service)->meta->name, who, n, which->class_name,
+			 which->name);
+}
+
 kern_return_t service_start(IOService *service, IOService *provider)
 {
 	OSObjectRetain(provider);
 	service->ivars->provider = provider;
 	kern_return_t ret = IOService_Start(service, provider);
-	if (ret != kIOReturnSuccess)
+	if (ret != kIOReturnSuccess) {
 		OSSafeReleaseNULL(service->ivars->provider);
+		end_actions(service, "Start failed and");
+	}
 	return ret;
 }
 
@@ -119,6 +147,7 @@ void service_stop(IOService *service)
 		worker_wait(&iv->stopped, 0,
 			    0); // bounded by dextd, which kills a dext that is late
 	OSSafeReleaseNULL(iv->provider);
+	end_actions(service, "Stop");
 }
 
 kern_return_t IMPL(IOService, Start)
@@ -232,4 +261,27 @@ kern_return_t IMPL(IOService, Terminate)
 	if (ret != kIOReturnSuccess)
 		return ret;
 	return host_terminate(self);
+}
+
+/* --- as CopyDispatchQueue sees it --- */
+
+static bool has_stopped(OSObject *object)
+{
+	IOService *service = OSDynamicCast(IOService, object);
+	return service != NULL && service->ivars != NULL &&
+	       atomic_load(&service->ivars->stopped) != 0;
+}
+
+static OSObject *provider_of(OSObject *object)
+{
+	IOService *service = OSDynamicCast(IOService, object);
+	return service != NULL && service->ivars != NULL
+		       ? IOService_as_OSObject(service->ivars->provider)
+		       : NULL;
+}
+
+__attribute__((constructor)) static void offer_services(void)
+{
+	static const struct route_service_ops ops = { has_stopped, provider_of };
+	route_set_services(&ops);
 }

@@ -12,6 +12,7 @@
 #include <DriverKit/IOService.h>
 #include <base/list.h>
 
+struct action_set;
 struct hosted;
 struct interrupts;
 struct iommu;
@@ -25,6 +26,7 @@ struct IOService_IVars {
 	struct hosted *hosted;         // borrowed; NULL for a provider object
 	struct iommu *iommu;           // kept; of a provider that does DMA; NULL: none
 	struct interrupts *interrupts; // kept; of a provider that interrupts; NULL: none
+	struct action_set *actions;    // kept; cancelled when it has stopped
 	_Atomic uint32_t stopped;      // 1 once the base class's Stop was reached
 
 	/* Of a user client: the call that its connection has it execute; NULL: none. */

@@ -25,6 +25,7 @@ struct Victim_IVars {
 
 struct VictimUserClient_IVars {
 	OSAction *kept;           // VICTIM_KEEP
+	OSAction *forgotten;      // VICTIM_FORGET
 	uint64_t counted;         // VICTIM_COUNT
 	IOMemoryDescriptor *lent; // VICTIM_LEND
 	VictimRelay *relay;       // made when it is asked for
@@ -154,12 +155,26 @@ bool IMPL(VictimUserClient, init)
 
 void IMPL(VictimUserClient, free)
 {
+	if (self->ivars->forgotten != NULL)
+		IOLog("the client is freed");
+	OSSafeReleaseNULL(self->ivars->forgotten);
 	IOSafeDeleteNULL(self->ivars, struct VictimUserClient_IVars, 1);
 	VictimUserClient_super_free(self);
 }
 
+void IMPL(VictimUserClient, forgotten)
+{
+	(void)self;
+	(void)action;
+	(void)status;
+	(void)asyncData;
+	(void)asyncDataCount;
+}
+
 kern_return_t IMPL(VictimUserClient, Stop)
 {
+	if (self->ivars->forgotten != NULL)
+		IOLog("the client stops");
 	OSSafeReleaseNULL(self->ivars->kept);
 	OSSafeReleaseNULL(self->ivars->lent);
 	if (self->ivars->relay != NULL)
@@ -432,6 +447,26 @@ METHOD(let_go)
 	return kIOReturnSuccess;
 }
 
+static void on_aborted(void *context)
+{
+	(void)context;
+	IOLog("the application of what was kept is gone");
+}
+
+METHOD(forget)
+{
+	(void)reference;
+	(void)arguments;
+	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
+	if (client->ivars->kept == NULL)
+		return kIOReturnNotReady;
+	kern_return_t ret =
+		OSAction_SetAbortedHandler_f(client->ivars->kept, NULL, on_aborted, NULL);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	return VictimUserClient_CreateActionforgotten(client, 0, &client->ivars->forgotten);
+}
+
 METHOD(burst)
 {
 	(void)reference;
@@ -647,6 +682,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_COMPLETE] = { complete, 1, 1, 0, 0, 0 },
 	[VICTIM_KEEP] = { keep, 1, 0, 0, 0, 0 },
 	[VICTIM_RELEASE] = { let_go, 0, 1, 0, 0, 0 },
+	[VICTIM_FORGET] = { forget, 0, 0, 0, 0, 0 },
 	[VICTIM_TOO_MUCH] = { too_much, 0, 0, 0, 0, ANY },
 	[VICTIM_POKE] = { poke, 0, 2, 0, 0, 0 },
 	[VICTIM_WAIT] = { wait_for_byte, 0, 0, 0, 0, 0 },

@@ -16,8 +16,35 @@
 
 static char out[256 * 1024];
 
-/* Everything that the driver writes, and dextd too, while `selector` is called in it. */
-static void debug_call(uint32_t selector)
+static kern_return_t misuse(io_connect_t victim)
+{
+	return IOConnectCallScalarMethod(victim, VICTIM_MISUSE, NULL, 0, NULL, NULL);
+}
+
+static void on_completion(void *refcon, IOReturn result)
+{
+	(void)refcon;
+	(void)result;
+}
+
+/* An asynchronous call stays under way, and its application closes. */
+static kern_return_t forget(io_connect_t victim)
+{
+	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
+	uint64_t reference[kIOAsyncCalloutCount] = {
+		[kIOAsyncCalloutFuncIndex] = (uint64_t)(uintptr_t)on_completion,
+	};
+	kern_return_t ret = IOConnectCallAsyncScalarMethod(
+		victim, VICTIM_KEEP, IONotificationPortGetMachPort(port), reference,
+		kIOAsyncCalloutCount, NULL, 0, NULL, NULL);
+	if (ret == kIOReturnSuccess)
+		ret = IOConnectCallScalarMethod(victim, VICTIM_FORGET, NULL, 0, NULL, NULL);
+	IONotificationPortDestroy(port);
+	return ret;
+}
+
+/* Everything that the driver writes, and dextd too, while `use` has it open. */
+static void debug_use(kern_return_t (*use)(io_connect_t victim))
 {
 	struct rig rig;
 	char path[] = "/tmp/dext-e2e-ledger.XXXXXX";
@@ -28,7 +55,7 @@ static void debug_call(uint32_t selector)
 	setenv("OPENDEXT_DEBUG", "objects", 1);
 	rig_start(&rig, NULL, NULL);
 	io_connect_t victim = rig_open();
-	kern_return_t ret = IOConnectCallScalarMethod(victim, selector, NULL, 0, NULL, NULL);
+	kern_return_t ret = use(victim);
 	IOServiceClose(victim);
 	rig_stop(&rig);
 	ck_assert_int_eq(dup2(saved, STDERR_FILENO), STDERR_FILENO);
@@ -53,12 +80,30 @@ static const char *driver_line(const char *part)
 
 START_TEST(a_confined_driver_reports)
 {
-	debug_call(VICTIM_MISUSE);
+	debug_use(misuse);
 	driver_line("release of a freed OSNumber, at victim+0x"); // a function of the driver
 	driver_line("it was made at OSNumber_withNumber+0x");
 	driver_line("and freed at victim+0x");
 	driver_line("alive at exit: 1 OSObject with 1 references, made at victim+0x");
 	driver_line(" 1 wrong uses");
+}
+END_TEST
+
+/* What holds a completion hears that its application is gone, before it is stopped; and a client
+ * whose author forgot to cancel its own action is freed all the same, and the log says why. */
+START_TEST(a_driver_that_forgets_is_told_and_freed)
+{
+	debug_use(forget);
+	const char *told = strstr(out, "the application of what was kept is gone");
+	const char *stopped = strstr(out, "the client stops");
+	const char *log = driver_line("VictimUserClient: Stop left 1 actions uncancelled, one of "
+				      "them for VictimUserClient::forgotten");
+	const char *freed = strstr(out, "the client is freed");
+	ck_assert(told != NULL && stopped != NULL && freed != NULL);
+	ck_assert(told < stopped && stopped < log && log < freed);
+	ck_assert_ptr_null(strstr(out, "VictimUserClient with"));
+	ck_assert_ptr_null(strstr(out, "OSAction with"));
+	driver_line(" 0 wrong uses");
 }
 END_TEST
 
@@ -68,6 +113,7 @@ int main(void)
 	TCase *tc = tcase_create("ledger");
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, a_confined_driver_reports);
+	tcase_add_test(tc, a_driver_that_forgets_is_told_and_freed);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");

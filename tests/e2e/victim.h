@@ -39,6 +39,8 @@ enum victim_method {
 	VICTIM_QUEUE_LISTEN, // asynchronous: completed whenever answers wait for an application
 	VICTIM_QUEUE_BURST,  // in: how many numbers to put into the answers; out: how many fit
 	VICTIM_QUEUE_COUNT,  // out: calls of VICTIM_QUEUE_TELL, completions of VICTIM_QUEUE_LISTEN
+	VICTIM_FORGET, // out of VICTIM_KEEP: tells when what was kept is aborted; and makes an
+		       // action to the client itself that nobody cancels
 	VICTIM_METHODS,
 };
 

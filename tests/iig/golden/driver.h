@@ -169,6 +169,12 @@ static inline kern_return_t Driver_CopyDispatchQueue(Driver *self, const char *n
 	return OSObject_CopyDispatchQueue(Driver_as_OSObject(self), name, queue);
 }
 
+/*! IOService::CreateDefaultDispatchQueue(): see IOService_CreateDefaultDispatchQueue(). */
+static inline kern_return_t Driver_CreateDefaultDispatchQueue(Driver *self, IODispatchQueue **queue)
+{
+	return IOService_CreateDefaultDispatchQueue(Driver_as_IOService(self), queue);
+}
+
 /*! IOService::RegisterService(): see IOService_RegisterService(). */
 static inline kern_return_t Driver_RegisterService(Driver *self)
 {
@@ -339,6 +345,13 @@ static inline kern_return_t DriverClient_CopyDispatchQueue(DriverClient *self, c
 							   IODispatchQueue **queue)
 {
 	return OSObject_CopyDispatchQueue(DriverClient_as_OSObject(self), name, queue);
+}
+
+/*! IOService::CreateDefaultDispatchQueue(): see IOService_CreateDefaultDispatchQueue(). */
+static inline kern_return_t DriverClient_CreateDefaultDispatchQueue(DriverClient *self,
+								    IODispatchQueue **queue)
+{
+	return IOService_CreateDefaultDispatchQueue(DriverClient_as_IOService(self), queue);
 }
 
 /*! IOService::Stop(): see IOService_Stop(). */

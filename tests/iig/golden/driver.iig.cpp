@@ -108,6 +108,11 @@ public:
 		return OSObject_isEqualTo(this, other);
 	}
 
+	kern_return_t CreateDefaultDispatchQueue(IODispatchQueue **queue)
+	{
+		return IOService_CreateDefaultDispatchQueue(this, queue);
+	}
+
 protected:
 	~Driver_Instance() = default;
 };
@@ -172,6 +177,11 @@ public:
 	bool isEqualTo(const OSObject *other)
 	{
 		return OSObject_isEqualTo(this, other);
+	}
+
+	kern_return_t CreateDefaultDispatchQueue(IODispatchQueue **queue)
+	{
+		return IOService_CreateDefaultDispatchQueue(this, queue);
 	}
 
 	kern_return_t ExternalMethod(uint64_t selector, IOUserClientMethodArguments *arguments,
