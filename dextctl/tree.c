@@ -39,12 +39,15 @@ static void print_entry(const struct registry_entry *entry)
 {
 	OSDictionary *p = entry->properties;
 	uint64_t pid = field_number(p, "OpenDextProcess");
+	uint64_t busy = field_number(p, "OpenDextBusy");
 	uint64_t restarts = field_number(p, "OpenDextRestarts");
 	print_text(stdout, field_text(p, kIORegistryEntryNameKey));
 	printf("  [%" PRIu64, entry->id);
 	print_fact(", ", field_text(p, kIOObjectClassKey));
 	print_fact(", ", field_text(p, "OpenDextBackend"));
 	print_fact(", ", field_text(p, "OpenDextState"));
+	if (busy != 0)
+		printf(", busy %" PRIu64, busy);
 	if (pid != 0)
 		printf(", process %" PRIu64, pid);
 	if (restarts != 0)

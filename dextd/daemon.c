@@ -16,6 +16,7 @@
 #include <base/reason.h>
 #include <dextd/match/bundle.h>
 #include <dextd/client/client.h>
+#include <dextd/client/quiet.h>
 #include <dextd/device/device.h>
 #include <dextd/device/pci.h>
 #include <dextd/device/usb.h>
@@ -114,9 +115,16 @@ static void on_withdrawn(void *context, struct entry *entry)
 	client_service_changed(context, entry, WATCH_TERMINATED);
 }
 
+static void on_busy(void *context, const struct entry *entry)
+{
+	if (entry->busy == 0)
+		quiet_changed(context);
+}
+
 static const struct registry_events registry_events = {
 	.on_published = on_published,
 	.on_withdrawn = on_withdrawn,
+	.on_busy = on_busy,
 };
 
 /* A connection costs a descriptor: take as many as we may have. */

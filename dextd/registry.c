@@ -75,6 +75,21 @@ static void link_entry(struct registry *registry, struct entry *parent, struct e
 	registry->n_entries++;
 }
 
+/* Upwards as long as that makes an edge. */
+static void add_busy(struct registry *registry, struct entry *entry, int64_t delta)
+{
+	for (; entry != NULL && delta != 0; entry = entry->parent) {
+		bool was = entry->busy != 0;
+		entry->busy = (uint32_t)(entry->busy + delta);
+		bool is = entry->busy != 0;
+		if (was == is)
+			return;
+		if (registry->events != NULL)
+			registry->events->on_busy(registry->context, entry);
+		delta = is ? 1 : -1;
+	}
+}
+
 int registry_init(struct registry *registry)
 {
 	*registry = (struct registry){ 0 };
@@ -148,13 +163,17 @@ void registry_remove(struct registry *registry, struct entry *entry)
 	do {
 		last = deepest(entry);
 		registry_withdraw(registry, last);
+		add_busy(registry, last, -(int64_t)last->busy);
 		free_entry(last);
 		registry->n_entries--;
 	} while (last != entry);
 }
 
-void registry_move(struct entry *entry, struct entry *parent)
+void registry_move(struct registry *registry, struct entry *entry, struct entry *parent)
 {
+	int busy = entry->busy != 0 ? 1 : 0;
+	add_busy(registry, entry->parent, -busy);
+	add_busy(registry, parent, busy);
 	list_remove(&entry->sibling);
 	list_append(&parent->children, &entry->sibling);
 	entry->parent = parent;
@@ -258,6 +277,51 @@ void registry_withdraw(struct registry *registry, struct entry *entry)
 		registry->events->on_withdrawn(registry->context, entry);
 }
 
+int registry_adjust_busy(struct registry *registry, struct entry *entry, int32_t delta)
+{
+	int64_t busy = (int64_t)entry->busy_driver + delta;
+	if (busy < 0 || busy > REGISTRY_BUSY_MAX) {
+		(void)refuse(kIOReturnBadArgument,
+			     "AdjustBusy: the driver's own count would be %lld: 0 to %d",
+			     (long long)busy, REGISTRY_BUSY_MAX);
+		return -EINVAL;
+	}
+	entry->busy_driver = (uint32_t)busy;
+	add_busy(registry, entry, delta);
+	return 0;
+}
+
+void registry_forget_busy(struct registry *registry, struct entry *entry)
+{
+	add_busy(registry, entry, -(int64_t)entry->busy_driver);
+	entry->busy_driver = 0;
+}
+
+void registry_set_working(struct registry *registry, struct entry *entry, bool working)
+{
+	if (entry->working == working)
+		return;
+	entry->working = working;
+	add_busy(registry, entry, working ? 1 : -1);
+}
+
+static const struct entry *busy_child(const struct entry *entry)
+{
+	const struct entry *child;
+	list_for_each(child, &entry->children, sibling)
+		if (child->busy != 0)
+			return child;
+	return NULL;
+}
+
+const struct entry *registry_who_is_busy(const struct entry *entry)
+{
+	const struct entry *child;
+	while ((child = busy_child(entry)) != NULL)
+		entry = child;
+	return entry;
+}
+
 const char *registry_state_name(enum entry_state state)
 {
 	static const char *const names[] = {
@@ -280,6 +344,7 @@ OSDictionary *registry_copy(const struct entry *entry)
 	    properties_set_string(copy, "IOObjectClass", entry->class_name) &&
 	    (entry->user_class[0] == '\0' ||
 	     properties_set_string(copy, "IOUserClass", entry->user_class)) &&
+	    properties_set_number(copy, "OpenDextBusy", entry->busy) &&
 	    properties_set_string(copy, "OpenDextState", registry_state_name(entry->state)))
 		return copy;
 	OSObjectRelease(copy);

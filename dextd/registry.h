@@ -17,6 +17,7 @@
 #define REGISTRY_PROPERTIES_MAX (64U * 1024) // bytes of one entry's properties, encoded
 #define REGISTRY_ENTRIES_MAX    16384U
 #define REGISTRY_BUCKETS        256U
+#define REGISTRY_BUSY_MAX       65535 // AdjustBusy
 
 enum entry_kind { ENTRY_ROOT, ENTRY_DEVICE, ENTRY_SERVICE, ENTRY_CLIENT };
 
@@ -48,6 +49,10 @@ struct entry {
 	bool wants_register; // RegisterService came before Start returned
 	IOServiceName name, class_name, user_class;
 	OSDictionary *properties; // owned
+	/* Busy: its driver says so, dextd works on it, or something below is busy, which counts
+	 * once. */
+	uint32_t busy, busy_driver;
+	bool working;
 	/* Whose it is; borrowed, may be NULL. */
 	struct device *device;   // ENTRY_DEVICE
 	struct service *service; // ENTRY_SERVICE and ENTRY_CLIENT
@@ -57,6 +62,8 @@ struct entry {
 struct registry_events {
 	void (*on_published)(void *context, struct entry *entry);
 	void (*on_withdrawn)(void *context, struct entry *entry);
+	/* Its first reason to be busy came, or the last went. It may be about to be removed. */
+	void (*on_busy)(void *context, const struct entry *entry);
 };
 
 struct registry {
@@ -81,7 +88,7 @@ int registry_add(struct registry *registry, struct entry *parent, enum entry_kin
 void registry_remove(struct registry *registry, struct entry *entry);
 
 /* To another parent; ids and order of registration stay. */
-void registry_move(struct entry *entry, struct entry *parent);
+void registry_move(struct registry *registry, struct entry *entry, struct entry *parent);
 
 /* Services in the subtree, `entry` included. */
 unsigned registry_count_services(const struct entry *entry);
@@ -98,6 +105,13 @@ int registry_remove_property(struct entry *entry, const char *key); // -ENOENT w
 
 void registry_publish(struct registry *registry, struct entry *entry);  // harmless when done
 void registry_withdraw(struct registry *registry, struct entry *entry); // harmless when not
+
+/* AdjustBusy by its driver. -EINVAL with a reason: below nothing, or beyond any use. */
+int registry_adjust_busy(struct registry *registry, struct entry *entry, int32_t delta);
+void registry_forget_busy(struct registry *registry, struct entry *entry); // its driver is gone
+void registry_set_working(struct registry *registry, struct entry *entry, bool working);
+/* Who keeps it busy: itself, or one below. */
+const struct entry *registry_who_is_busy(const struct entry *entry);
 
 const char *registry_state_name(enum entry_state state);
 /* Properties, with what the registry itself knows laid over them. Returned; NULL: no memory. */

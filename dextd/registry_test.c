@@ -11,8 +11,8 @@
 #include <dextd/registry.h>
 
 static struct registry registry;
-static unsigned n_published, n_withdrawn;
-static uint64_t last_withdrawn;
+static unsigned n_published, n_withdrawn, n_edges;
+static uint64_t last_withdrawn, last_busy;
 
 static void on_published(void *context, struct entry *entry)
 {
@@ -28,7 +28,14 @@ static void on_withdrawn(void *context, struct entry *entry)
 	n_withdrawn++;
 }
 
-static const struct registry_events events = { on_published, on_withdrawn };
+static void on_busy(void *context, const struct entry *entry)
+{
+	(void)context;
+	n_edges++;
+	last_busy = entry->id;
+}
+
+static const struct registry_events events = { on_published, on_withdrawn, on_busy };
 
 static void set_up(void)
 {
@@ -173,4 +180,39 @@ START_TEST(test_bounds)
 }
 END_TEST
 
-UNIT_TESTS("dextd-registry", test_ids, test_tree, test_deep, test_full, test_overlay, test_bounds)
+START_TEST(test_busy)
+{
+	set_up();
+	n_edges = 0;
+	struct entry *device = add(registry.root, ENTRY_DEVICE);
+	struct entry *one = add(device, ENTRY_SERVICE), *two = add(device, ENTRY_SERVICE);
+
+	ck_assert_int_eq(registry_adjust_busy(&registry, one, 2), 0);
+	ck_assert_uint_eq(n_edges, 3); // itself, the device, the root
+	ck_assert_uint_eq(one->busy, 2);
+	ck_assert_uint_eq(device->busy, 1); // an edge, not the count
+	ck_assert_int_eq(registry_adjust_busy(&registry, one, -1), 0);
+	registry_set_working(&registry, two, true);
+	registry_set_working(&registry, two, true); // once
+	ck_assert_uint_eq(device->busy, 2);
+	ck_assert_uint_eq(n_edges, 4);
+	ck_assert_ptr_eq(registry_who_is_busy(registry.root), one);
+	ck_assert_int_eq(registry_adjust_busy(&registry, one, -2), -EINVAL);
+	ck_assert_int_eq(registry_adjust_busy(&registry, one, REGISTRY_BUSY_MAX), -EINVAL);
+	ck_assert_int_eq(registry_adjust_busy(&registry, one, INT32_MIN), -EINVAL);
+	ck_assert_uint_eq(one->busy, 1); // nothing changed
+
+	registry_forget_busy(&registry, one);
+	ck_assert_ptr_eq(registry_who_is_busy(registry.root), two);
+	registry_move(&registry, two, registry.root);
+	ck_assert_uint_eq(device->busy, 0);
+	ck_assert_uint_eq(registry.root->busy, 1);
+	registry_remove(&registry, two);
+	ck_assert_uint_eq(registry.root->busy, 0);
+	ck_assert_uint_eq(last_busy, registry.root->id);
+	tear_down();
+}
+END_TEST
+
+UNIT_TESTS("dextd-registry", test_ids, test_tree, test_deep, test_full, test_overlay, test_bounds,
+	   test_busy)

@@ -24,6 +24,7 @@
 #include <dextd/client/connection.h>
 #include <dextd/daemon.h>
 #include <dextd/client/directory.h>
+#include <dextd/client/quiet.h>
 #include <dextd/match/match.h>
 #include <dextd/properties.h>
 #include <protocol/dextd.h>
@@ -106,6 +107,7 @@ void client_service_changed(struct daemon *daemon, const struct entry *entry, en
 void client_free(struct client *client)
 {
 	conversation_close(&client->conversation);
+	quiet_client_left(client);
 	struct connection *c, *tmp;
 	list_for_each_safe(c, tmp, &client->connections, client_link)
 		connection_close(c);
@@ -182,6 +184,7 @@ static int client_new(struct daemon *daemon, int accepted)
 	client->gid = peer.gid;
 	list_init(&client->connections);
 	list_init(&client->watches);
+	list_init(&client->waiters);
 	list_init(&client->news);
 	read_name(client);
 	int ret = conversation_open(&client->conversation, daemon->loop, steal_fd(&fd),

@@ -36,11 +36,12 @@ struct client {
 	struct list link;        // daemon.clients
 	struct list connections; // connection.client_link
 	struct list watches;     // watch.link
+	struct list waiters;     // quiet.c
 	struct list news;        // connection.news_link: what it is to be told, the oldest first
 	bool telling;            // it has not answered the last of them
 	struct daemon *daemon;
 	struct conversation conversation;
-	unsigned n_connections, n_watches;
+	unsigned n_connections, n_watches, n_waiters;
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;

@@ -19,6 +19,7 @@
 #include <dextd/match/explain.h>
 #include <dextd/match/match.h>
 #include <dextd/client/policy.h>
+#include <dextd/client/quiet.h>
 #include <dextd/properties.h>
 #include <dextd/process/service.h>
 #include <protocol/dextd.h>
@@ -152,6 +153,12 @@ static void keep_awake(struct client *client, struct channel_call *call, void *m
 	channel_reply(call, ret < 0 ? kIOReturnNotPermitted : kIOReturnSuccess, reason_last());
 }
 
+static void wait_quiet(struct client *client, struct channel_call *call, void *message)
+{
+	const struct DextDirectory_WaitQuiet_Msg *msg = message;
+	quiet_wait(client, call, msg->entry, msg->timeoutMs);
+}
+
 static int watch_type_named(const char *name, enum watch_type *type)
 {
 	static const struct {
@@ -249,6 +256,7 @@ static void copy_status(struct client *client, struct channel_call *call, void *
 	X(KeepAwake, POLICY_ANYONE, keep_awake) /* --allow-low-latency */      \
 	X(Watch, POLICY_ANYONE, watch)                                         \
 	X(Unwatch, POLICY_ANYONE, unwatch)                                     \
+	X(WaitQuiet, POLICY_ANYONE, wait_quiet)                                \
 	X(CopyExplanation, POLICY_ANYONE, copy_explanation)                    \
 	X(Control, POLICY_OWNER, control)                                      \
 	X(CopyStatus, POLICY_ANYONE, copy_status)

@@ -140,7 +140,8 @@ void published_end(struct service *service, const struct entry *entry, const cha
 	list_for_each_safe(p, tmp, &service->published, link) {
 		if (entry != NULL && p->entry != entry)
 			continue;
-		registry_move(p->device.entry, service->device->daemon->registry.root);
+		struct registry *registry = &service->device->daemon->registry;
+		registry_move(registry, p->device.entry, registry->root);
 		p->entry = NULL;
 		device_unplug(&p->device, reason);
 	}

@@ -196,6 +196,32 @@ static void copy_provider_properties(void *context, struct channel_call *call, v
 		answer(call, copy_providers(entry, msg->keys, &msg->properties));
 }
 
+/* --- busy --- */
+
+static void adjust_busy(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_AdjustBusy_Msg *msg = message;
+	const struct dext *dext = context;
+	struct entry *entry = own_entry(dext, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else
+		answer(call, registry_adjust_busy(&dext->daemon->registry, entry, msg->delta));
+}
+
+static void get_busy_state(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_GetBusyState_Msg *msg = message;
+	const struct entry *entry = readable_entry(context, msg->service);
+	if (entry == NULL) {
+		not_yours(call);
+		return;
+	}
+	msg->busy = entry->busy;
+	channel_reply(call, kIOReturnSuccess, NULL);
+}
+
 static int add_child(struct dext *dext, struct entry *parent, const char *user_class,
 		     struct entry **out)
 {
@@ -284,6 +310,8 @@ const struct channel_method registrar_methods[] = {
 	{ &DextRegistrar_SearchProperty_Shape, search_property },
 	{ &DextRegistrar_RemoveProperty_Shape, remove_property },
 	{ &DextRegistrar_CopyProviderProperties_Shape, copy_provider_properties },
+	{ &DextRegistrar_AdjustBusy_Shape, adjust_busy },
+	{ &DextRegistrar_GetBusyState_Shape, get_busy_state },
 	{ &DextRegistrar_AddService_Shape, add_service },
 	{ &DextRegistrar_RemoveService_Shape, remove_service },
 	{ &DextRegistrar_Confined_Shape, confined },

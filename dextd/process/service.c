@@ -100,8 +100,15 @@ static int service_new(struct service **out, struct device *device, struct perso
 	return 0;
 }
 
+/* Matching, starting and stopping count as busy. */
+static void set_working(struct service *s, bool working)
+{
+	registry_set_working(&daemon_of(s)->registry, s->entry, working);
+}
+
 static void schedule(struct service *s, uint32_t delay_ms)
 {
+	set_working(s, true);
 	loop_timer_start(&s->timer, clock_deadline_ns(delay_ms));
 }
 
@@ -251,6 +258,7 @@ static void rest(struct service *s, enum entry_state state, const char *reason)
 	set_reason(s, reason);
 	s->entry->state = state;
 	s->goal = SERVICE_RUN;
+	set_working(s, false);
 	connection_end_orphans(s, s->reason);
 	device_give_back(s->device);
 	log_error("service %llu: %s is %s: %s", (unsigned long long)s->entry->id, s->entry->name,
@@ -365,6 +373,7 @@ void service_start_answered(struct service *s, IOReturn status, const char *reas
 			 s->entry->name, (int)s->dext->child.pid);
 		connection_resume_all(s->dext);
 		register_waiting(s, s->entry);
+		set_working(s, false);    // after that: its clients start before it is quiet
 		service_match(s->device); // for those that wait with IOMatchedServiceCountMatch
 		return;
 	}
@@ -408,6 +417,7 @@ static void clear_process(struct service *s, const char *reason)
 	struct registry *registry = &daemon_of(s)->registry;
 	bool keep = s->goal == SERVICE_RUN || s->goal == SERVICE_RESTART;
 	registry_withdraw(registry, s->entry);
+	registry_forget_busy(registry, s->entry);
 	s->stop_waits = false;
 	published_end(s, NULL, "its driver has ended");
 	published_orphan(s);
@@ -492,6 +502,7 @@ void service_process_ended(struct service *s, const char *reason)
 /* Clients before providers: drivers that run on it stop first. */
 static void stop_process(struct service *s, const char *reason)
 {
+	set_working(s, true);
 	published_end(s, NULL, reason);
 	s->stop_waits = !list_empty(&s->published);
 	if (!s->stop_waits)

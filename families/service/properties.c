@@ -145,6 +145,32 @@ kern_return_t IMPL(IOService, CopyProviderProperties)
 	return ret;
 }
 
+/* --- busy --- */
+
+kern_return_t IMPL(IOService, AdjustBusy)
+{
+	kern_return_t ret = service_need_host(self, "AdjustBusy");
+	if (ret != kIOReturnSuccess)
+		return ret;
+	struct DextRegistrar_AdjustBusy_Msg msg = { .service = self->ivars->id, .delta = delta };
+	return host_call(&DextRegistrar_AdjustBusy_Shape, &msg, NULL);
+}
+
+static void take_busy(void *mine, void *reply)
+{
+	((struct DextRegistrar_GetBusyState_Msg *)mine)->busy =
+		((struct DextRegistrar_GetBusyState_Msg *)reply)->busy;
+}
+
+kern_return_t IMPL(IOService, GetBusyState)
+{
+	struct DextRegistrar_GetBusyState_Msg msg = { .service = self->ivars->id };
+	kern_return_t ret = host_call(&DextRegistrar_GetBusyState_Shape, &msg, take_busy);
+	if (ret == kIOReturnSuccess)
+		*busyState = msg.busy;
+	return ret;
+}
+
 /* --- names --- */
 
 kern_return_t IMPL(IOService, SetName)

@@ -89,6 +89,25 @@ kern_return_t IORegistryEntryCreateProperties(io_registry_entry_t entry, OSDicti
 kern_return_t IORegistryEntryCreateProperty(io_registry_entry_t entry, const char *key,
 					    OSObject **value);
 
+/* --- busy --- */
+
+/* How long to wait, from now; more than 60 s counts as 60 s. */
+typedef struct mach_timespec {
+	uint32_t tv_sec;
+	int32_t tv_nsec;
+} mach_timespec_t;
+
+/* How many reasons the service has to be busy: its driver's own, its start or stop, what is below
+ * it. The registry's is that of its root. */
+kern_return_t IOServiceGetBusyState(io_service_t service, uint32_t *busyState);
+kern_return_t IOKitGetBusyState(mach_port_t mainPort, uint32_t *busyState);
+
+/* Wait until the service, or everything there is, is not busy; at most *waitTime, NULL: at most the
+ * time limit of a call. kIOReturnTimeout: it still is, and dext_last_reason() names who. A service
+ * that has ended is not busy. */
+kern_return_t IOServiceWaitQuiet(io_service_t service, const mach_timespec_t *waitTime);
+kern_return_t IOKitWaitQuiet(mach_port_t mainPort, const mach_timespec_t *waitTime);
+
 /* --- connections --- */
 
 /* `type` is passed to the driver's NewUserClient. The connection is its own reference: closing it

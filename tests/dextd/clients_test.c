@@ -416,6 +416,50 @@ START_TEST(watches_too_much)
 }
 END_TEST
 
+/* --- busy --- */
+
+static kern_return_t wait_quiet(uint64_t entry, uint32_t timeout_ms, char *reason)
+{
+	struct DextDirectory_WaitQuiet_Msg msg = { .entry = entry, .timeoutMs = timeout_ms };
+	return channel_call_sync(client.channel, &DextDirectory_WaitQuiet_Shape, &msg, 5000,
+				 reason);
+}
+
+/* A driver that never starts is busy; who waits is bounded, and may go away. */
+START_TEST(waits_for_quiet)
+{
+	static const char *const patient[] = { "--stop-timeout-ms", "300", NULL };
+	const struct DextDirectory_WaitQuiet_Msg longest = { .timeoutMs = 60000 };
+	char reason[CHANNEL_REASON_MAX] = "";
+	struct client other;
+	rig_prepare(&rig);
+	rig_bundle(&rig, "driver", "silent", "");
+	rig_start(&rig, patient);
+	client_open(&client, &rig);
+	wait_state(&client, "driver", "starting");
+
+	ck_assert_int_eq(wait_quiet(0, 20, reason), kIOReturnTimeout);
+	ck_assert_msg(strstr(reason, "driver") != NULL && strstr(reason, "starting") != NULL, "%s",
+		      reason);
+	ck_assert_int_eq(wait_quiet(12345, 20, reason), kIOReturnSuccess); // it has ended
+	ck_assert_int_eq(wait_quiet(0, 60001, reason), kIOReturnNoResources);
+	client_open(&other, &rig);
+	for (unsigned i = 0; i < 16; i++) {
+		ck_assert_int_eq(channel_call(client.channel, &DextDirectory_WaitQuiet_Shape,
+					      &longest, 0, ignore_reply, NULL),
+				 0);
+		ck_assert_int_eq(channel_call(other.channel, &DextDirectory_WaitQuiet_Shape,
+					      &longest, 0, ignore_reply, NULL),
+				 0);
+	}
+	ck_assert_int_eq(wait_quiet(0, 20, reason), kIOReturnNoResources);
+	client_close(&other);
+	wait_status(&client, "clients", 1);
+	client_close(&client);
+	rig_stop(&rig);
+}
+END_TEST
+
 /* --- idle CPUs --- */
 
 static kern_return_t keep_awake(uint64_t connection, uint32_t keep)
@@ -488,4 +532,5 @@ END_TEST
 UNIT_TESTS("dextd-clients", finds_services, asks_for_nothing, opens_and_closes, open_is_refused,
 	   driver_dies, driver_dies_in_open, driver_hangs_in_open, client_dies_with_connections,
 	   client_dies_in_open, client_dies_in_open_that_hangs, sends_garbage, never_reads, watches,
-	   watches_too_much, keeps_awake_only_where_allowed, keeps_awake_while_a_connection_polls)
+	   watches_too_much, waits_for_quiet, keeps_awake_only_where_allowed,
+	   keeps_awake_while_a_connection_polls)

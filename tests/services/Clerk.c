@@ -161,6 +161,20 @@ static void check_child(IOService *self)
 	OSSafeReleaseNULL(child);
 }
 
+/* It starts: that counts once. */
+static void check_busy(IOService *self, IOService *provider)
+{
+	uint32_t before = 0, busy = 0, above = 0;
+	CHECK(IOService_GetBusyState(self, &before) == kIOReturnSuccess && before >= 1);
+	CHECK(IOService_AdjustBusy(self, 2) == kIOReturnSuccess);
+	CHECK(IOService_GetBusyState(self, &busy) == kIOReturnSuccess && busy == before + 2);
+	CHECK(IOService_GetBusyState(provider, &above) == kIOReturnSuccess && above >= 1);
+	CHECK(IOService_AdjustBusy(self, -3) == kIOReturnBadArgument);
+	CHECK(IOService_AdjustBusy(self, 100000) == kIOReturnBadArgument);
+	CHECK(IOService_AdjustBusy(self, -2) == kIOReturnSuccess);
+	CHECK(IOService_AdjustBusy(provider, 1) == kIOReturnUnsupported);
+}
+
 static void check_matching(void)
 {
 	OSDictionary *matching = IOService_CreateNameMatchingDictionary("n", NULL);
@@ -193,8 +207,16 @@ kern_return_t IMPL(Clerk, Start)
 	check_names(service, provider);
 	check_providers(service, 1);
 	check_child(service);
+	check_busy(service, provider);
 	check_matching();
 	set_number(service, "Checked", n_checks);
 	set_number(service, "Failed", failed_line);
 	return Clerk_RegisterService(self);
+}
+
+kern_return_t IMPL(Clerk, NewUserClient)
+{
+	(void)userClient;
+	kern_return_t ret = Clerk_AdjustBusy(self, type == 1 ? 1 : -1);
+	return ret == kIOReturnSuccess ? kIOReturnUnsupported : ret;
 }

@@ -2,7 +2,10 @@
 /* A service and the registry: what a driver asks of it, and what applications then see. */
 
 #include <check.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <tests/e2e/rig.h>
 
@@ -31,12 +34,92 @@ START_TEST(a_driver_asks_the_registry)
 }
 END_TEST
 
+/* --- busy --- */
+
+static const mach_timespec_t briefly = { .tv_nsec = 50000000 }, patiently = { .tv_sec = 10 };
+
+static uint32_t busy_of(io_service_t service)
+{
+	uint32_t busy = 99;
+	ck_assert_int_eq(IOServiceGetBusyState(service, &busy), kIOReturnSuccess);
+	return busy;
+}
+
+/* Have the driver call AdjustBusy: 1 up, 2 down. */
+static void ask_clerk(io_service_t clerk, uint32_t type)
+{
+	io_connect_t none;
+	ck_assert_int_eq(IOServiceOpen(clerk, mach_task_self(), type, &none), kIOReturnUnsupported);
+}
+
+static void *wait_patiently(void *context)
+{
+	const io_service_t *service = context;
+	static kern_return_t status;
+	status = IOServiceWaitQuiet(*service, &patiently);
+	return &status;
+}
+
+START_TEST(an_application_waits_for_quiet)
+{
+	uint32_t all = 0;
+	start();
+	io_service_t clerk = rig_wait_service("Clerk");
+	ck_assert_int_eq(IOServiceWaitQuiet(clerk, &patiently), kIOReturnSuccess);
+	ck_assert_int_eq(IOKitWaitQuiet(kIOMainPortDefault, &patiently), kIOReturnSuccess);
+	ck_assert_uint_eq(busy_of(clerk), 0);
+
+	ask_clerk(clerk, 1);
+	ck_assert_uint_eq(busy_of(clerk), 1);
+	ck_assert_int_eq(IOKitGetBusyState(kIOMainPortDefault, &all), kIOReturnSuccess);
+	ck_assert_uint_eq(all, 1); // one edge below
+	ck_assert_int_eq(IOServiceWaitQuiet(clerk, &briefly), kIOReturnTimeout);
+	ck_assert_int_eq(IOKitWaitQuiet(kIOMainPortDefault, &briefly), kIOReturnTimeout);
+	ck_assert_msg(strstr(dext_last_reason(), "the clerk") != NULL &&
+			      strstr(dext_last_reason(), "its driver says so") != NULL,
+		      "%s", dext_last_reason());
+
+	pthread_t waiter;
+	void *status;
+	ck_assert_int_eq(pthread_create(&waiter, NULL, wait_patiently, &clerk), 0);
+	ask_clerk(clerk, 2);
+	pthread_join(waiter, &status);
+	ck_assert_int_eq(*(kern_return_t *)status, kIOReturnSuccess);
+	ck_assert_int_eq(IOKitWaitQuiet(kIOMainPortDefault, NULL), kIOReturnSuccess);
+
+	static const mach_timespec_t wrong = { .tv_nsec = -1 };
+	ck_assert_int_eq(IOServiceWaitQuiet(clerk, &wrong), kIOReturnBadArgument);
+	IOObjectRelease(clerk);
+	rig_stop(&rig);
+}
+END_TEST
+
+/* What a dead driver was busy with is over; its start is not. */
+START_TEST(a_driver_that_dies_is_not_busy)
+{
+	char id[24];
+	uint64_t entry;
+	start();
+	io_service_t clerk = rig_wait_service("Clerk");
+	ask_clerk(clerk, 1);
+	ck_assert_int_eq(IORegistryEntryGetRegistryEntryID(clerk, &entry), kIOReturnSuccess);
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)entry);
+	rig_control("restart", id);
+	ck_assert_int_eq(IOServiceWaitQuiet(clerk, &patiently), kIOReturnSuccess);
+	ck_assert_uint_eq(rig_number(clerk, "OpenDextRestarts"), 1);
+	IOObjectRelease(clerk);
+	rig_stop(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("services");
 	TCase *tc = tcase_create("services");
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_driver_asks_the_registry);
+	tcase_add_test(tc, an_application_waits_for_quiet);
+	tcase_add_test(tc, a_driver_that_dies_is_not_busy);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");

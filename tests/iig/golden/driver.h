@@ -245,6 +245,18 @@ static inline kern_return_t Driver_CopyName(Driver *self, OSString **name)
 	return IOService_CopyName(Driver_as_IOService(self), name);
 }
 
+/*! IOService::AdjustBusy(): see IOService_AdjustBusy(). */
+static inline kern_return_t Driver_AdjustBusy(Driver *self, int32_t delta)
+{
+	return IOService_AdjustBusy(Driver_as_IOService(self), delta);
+}
+
+/*! IOService::GetBusyState(): see IOService_GetBusyState(). */
+static inline kern_return_t Driver_GetBusyState(Driver *self, uint32_t *busyState)
+{
+	return IOService_GetBusyState(Driver_as_IOService(self), busyState);
+}
+
 /*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
 static inline kern_return_t Driver_StringFromReturn(Driver *self, kern_return_t status,
 						    OSString **string)
@@ -439,6 +451,18 @@ static inline kern_return_t DriverClient_SetName(DriverClient *self, const char 
 static inline kern_return_t DriverClient_CopyName(DriverClient *self, OSString **name)
 {
 	return IOService_CopyName(DriverClient_as_IOService(self), name);
+}
+
+/*! IOService::AdjustBusy(): see IOService_AdjustBusy(). */
+static inline kern_return_t DriverClient_AdjustBusy(DriverClient *self, int32_t delta)
+{
+	return IOService_AdjustBusy(DriverClient_as_IOService(self), delta);
+}
+
+/*! IOService::GetBusyState(): see IOService_GetBusyState(). */
+static inline kern_return_t DriverClient_GetBusyState(DriverClient *self, uint32_t *busyState)
+{
+	return IOService_GetBusyState(DriverClient_as_IOService(self), busyState);
 }
 
 /*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
