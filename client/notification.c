@@ -194,14 +194,21 @@ static void watch_abandon(struct watch *watch)
 
 /* --- matching --- */
 
+/* A service that ends is withdrawn before it stops: its end is told once. */
+static bool tells_ends(const char *type)
+{
+	return strcmp(type, kIOTerminatedNotification) == 0 ||
+	       strcmp(type, kIOWillTerminateNotification) == 0;
+}
+
 static bool is_type(const char *type)
 {
-	static const char *const types[] = { kIOPublishNotification, kIOMatchedNotification,
-					     kIOFirstMatchNotification, kIOTerminatedNotification };
+	static const char *const types[] = { kIOPublishNotification, kIOFirstPublishNotification,
+					     kIOMatchedNotification, kIOFirstMatchNotification };
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (strcmp(type, types[i]) == 0)
 			return true;
-	return false;
+	return tells_ends(type);
 }
 
 static kern_return_t start_matching(struct iterator *iterator, struct watch *watch,
@@ -212,7 +219,7 @@ static kern_return_t start_matching(struct iterator *iterator, struct watch *wat
 	watch->iterator = iterator;
 	kern_return_t status = watch_start(watch, type, matching, &entries);
 	/* What is there has not ended: such a notification begins with nothing. */
-	if (status == kIOReturnSuccess && strcmp(type, kIOTerminatedNotification) != 0)
+	if (status == kIOReturnSuccess && !tells_ends(type))
 		status = iterator_put_first(iterator, entries);
 	OSObjectRelease(entries);
 	return status;

@@ -170,6 +170,7 @@ static int watch_type_named(const char *name, enum watch_type *type)
 		{ "IOServiceFirstMatch", WATCH_MATCHED },
 		{ "IOServiceFirstPublish", WATCH_MATCHED },
 		{ "IOServiceTerminate", WATCH_TERMINATED },
+		{ "IOServiceWillTerminate", WATCH_TERMINATED },
 	};
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		if (strcmp(types[i].name, name) == 0) {
@@ -179,7 +180,8 @@ static int watch_type_named(const char *name, enum watch_type *type)
 	}
 	(void)refuse(kIOReturnBadArgument,
 		     "%s cannot be watched: use IOServiceMatched, IOServicePublish, "
-		     "IOServiceFirstMatch or IOServiceTerminate",
+		     "IOServiceFirstMatch, IOServiceFirstPublish, IOServiceTerminate or "
+		     "IOServiceWillTerminate",
 		     name);
 	return -EINVAL;
 }

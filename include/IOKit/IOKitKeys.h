@@ -6,10 +6,12 @@
 #include <DriverKit/IOKitKeys.h>
 
 /* IOServiceAddMatchingNotification */
-#define kIOPublishNotification    "IOServicePublish"
-#define kIOMatchedNotification    "IOServiceMatched"
-#define kIOFirstMatchNotification "IOServiceFirstMatch"
-#define kIOTerminatedNotification "IOServiceTerminate"
+#define kIOPublishNotification       "IOServicePublish"
+#define kIOFirstPublishNotification  "IOServiceFirstPublish"
+#define kIOMatchedNotification       "IOServiceMatched"
+#define kIOFirstMatchNotification    "IOServiceFirstMatch"
+#define kIOTerminatedNotification    "IOServiceTerminate"
+#define kIOWillTerminateNotification "IOServiceWillTerminate"
 
 /* IOServiceAddInterestNotification */
 #define kIOGeneralInterest            "IOGeneralInterest"

@@ -73,6 +73,8 @@ kern_return_t IOServiceGetMatchingServices(mach_port_t mainPort, OSDictionary *m
 
 kern_return_t IOObjectRetain(io_object_t object);
 kern_return_t IOObjectRelease(io_object_t object);
+/* Is the entry of this class, or of one derived from it? False: no, or it has ended. */
+bool IOObjectConformsTo(io_object_t object, const char *className);
 bool IOObjectIsEqualTo(io_object_t object, io_object_t other); // the same registry entry
 
 /* The next object, with a reference; IO_OBJECT_NULL at the end. */
@@ -207,10 +209,11 @@ typedef void (*IOServiceMatchingCallback)(void *refcon, io_iterator_t iterator);
 typedef void (*IOServiceInterestCallback)(void *refcon, io_service_t service, uint32_t messageType,
 					  void *messageArgument);
 
-/* Call back when services that match come (or end: kIOTerminatedNotification). `matching` is
- * consumed. The iterator holds what is there already (of what ends: nothing), and arms the
- * notification when it has been read to its end: now, and again after every callback. Releasing it
- * ends the notification. */
+/* Call back when services that match come (or end: kIOTerminatedNotification, and the same under
+ * the name kIOWillTerminateNotification: told when the service is withdrawn, before its driver
+ * stops). `matching` is consumed. The iterator holds what is there already (of what ends: nothing),
+ * and arms the notification when it has been read to its end: now, and again after every callback.
+ * Releasing it ends the notification. */
 kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
 					       const char *notificationType, OSDictionary *matching,
 					       IOServiceMatchingCallback callback, void *refcon,

@@ -112,6 +112,66 @@ START_TEST(a_driver_that_dies_is_not_busy)
 }
 END_TEST
 
+/* --- coming and going --- */
+
+static void count(void *refcon, io_iterator_t iterator)
+{
+	io_service_t service;
+	while ((service = IOIteratorNext(iterator)) != IO_OBJECT_NULL) {
+		(*(int *)refcon)++;
+		IOObjectRelease(service);
+	}
+}
+
+static io_iterator_t watch(IONotificationPortRef port, const char *type, int *n)
+{
+	io_iterator_t iterator;
+	ck_assert_int_eq(IOServiceAddMatchingNotification(port, type, IOServiceMatching("Clerk"),
+							  count, n, &iterator),
+			 kIOReturnSuccess);
+	count(n, iterator); // what is there; arms it
+	return iterator;
+}
+
+START_TEST(services_come_and_go)
+{
+	static const struct {
+		const char *type;
+		int present;
+	} types[] = {
+		{ kIOPublishNotification, 1 },    { kIOFirstPublishNotification, 1 },
+		{ kIOMatchedNotification, 1 },    { kIOFirstMatchNotification, 1 },
+		{ kIOTerminatedNotification, 0 }, { kIOWillTerminateNotification, 0 },
+	};
+	enum { N = sizeof(types) / sizeof(types[0]) };
+	int n[N] = { 0 };
+	io_iterator_t iterators[N];
+	char id[24];
+	uint64_t entry;
+	start();
+	io_service_t clerk = rig_wait_service("Clerk");
+	ck_assert(IOObjectConformsTo(clerk, "Clerk") && IOObjectConformsTo(clerk, "IOService"));
+	ck_assert(!IOObjectConformsTo(clerk, "Assistant") && !IOObjectConformsTo(clerk, NULL));
+	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
+	for (unsigned i = 0; i < N; i++) {
+		iterators[i] = watch(port, types[i].type, &n[i]);
+		ck_assert_int_eq(n[i], types[i].present);
+		n[i] = 0;
+	}
+	ck_assert_int_eq(IORegistryEntryGetRegistryEntryID(clerk, &entry), kIOReturnSuccess);
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)entry);
+	rig_control("restart", id); // one end, one coming
+	for (unsigned i = 0; i < N; i++) {
+		rig_wait_flag(port, &n[i]);
+		ck_assert_int_eq(n[i], 1);
+		IOObjectRelease(iterators[i]);
+	}
+	IONotificationPortDestroy(port);
+	IOObjectRelease(clerk);
+	rig_stop(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("services");
@@ -120,6 +180,7 @@ int main(void)
 	tcase_add_test(tc, a_driver_asks_the_registry);
 	tcase_add_test(tc, an_application_waits_for_quiet);
 	tcase_add_test(tc, a_driver_that_dies_is_not_busy);
+	tcase_add_test(tc, services_come_and_go);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");
