@@ -428,8 +428,9 @@ static kern_return_t wait_quiet(uint64_t entry, uint32_t timeout_ms, char *reaso
 /* A driver that never starts is busy; who waits is bounded, and may go away. */
 START_TEST(waits_for_quiet)
 {
-	static const char *const patient[] = { "--stop-timeout-ms", "300", NULL };
-	const struct DextDirectory_WaitQuiet_Msg longest = { .timeoutMs = 60000 };
+	static const char *const patient[] = { "--start-timeout-ms", "1000", "--stop-timeout-ms",
+					       "300", NULL };
+	const struct DextDirectory_WaitQuiet_Msg shorter = { .timeoutMs = 200 };
 	char reason[CHANNEL_REASON_MAX] = "";
 	struct client other;
 	rig_prepare(&rig);
@@ -446,15 +447,26 @@ START_TEST(waits_for_quiet)
 	client_open(&other, &rig);
 	for (unsigned i = 0; i < 16; i++) {
 		ck_assert_int_eq(channel_call(client.channel, &DextDirectory_WaitQuiet_Shape,
-					      &longest, 0, ignore_reply, NULL),
+					      &shorter, 0, ignore_reply, NULL),
 				 0);
 		ck_assert_int_eq(channel_call(other.channel, &DextDirectory_WaitQuiet_Shape,
-					      &longest, 0, ignore_reply, NULL),
+					      &shorter, 0, ignore_reply, NULL),
 				 0);
 	}
 	ck_assert_int_eq(wait_quiet(0, 20, reason), kIOReturnNoResources);
+	ck_assert_uint_eq(status_number(&other, "clients"), 2); // all of it has been read
 	client_close(&other);
 	wait_status(&client, "clients", 1);
+
+	/* Its waits are over before the driver is given up; that is quiet, and told then. */
+	kern_return_t ret;
+	while ((ret = wait_quiet(0, 10, reason)) == kIOReturnNoResources)
+		;
+	ck_assert_int_eq(ret, kIOReturnTimeout);
+	struct DextDirectory_WaitQuiet_Msg until = { .timeoutMs = 60000 };
+	ck_assert_int_eq(client_ask(&client, &DextDirectory_WaitQuiet_Shape, &until),
+			 kIOReturnSuccess);
+	wait_state(&client, "driver", "quarantined");
 	client_close(&client);
 	rig_stop(&rig);
 }
