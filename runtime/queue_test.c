@@ -449,7 +449,15 @@ static void wake_one(void *context)
 	ck_assert_int_eq(IODispatchQueue_Wakeup(line->queue, &line->event), kIOReturnSuccess);
 }
 
-/* Whoever is woken asks what the next one does: nobody is woken twice, or for another. */
+/* Behind whoever is woken already. */
+static void wake_the_last(void *context)
+{
+	struct line_of_naps *line = context;
+
+	ck_assert_uint_eq(line->n_woken, 2);
+	ck_assert_int_eq(IODispatchQueue_Wakeup(line->queue, &line->event), kIOReturnSuccess);
+}
+
 static void nap_in_line(void *context)
 {
 	struct nap_in_line *nap = context;
@@ -464,7 +472,7 @@ static void nap_in_line(void *context)
 			 kIOReturnSuccess);
 	line->woken[line->n_woken++] = nap->number;
 	if (line->n_woken == 2)
-		IODispatchQueue_Wakeup(line->queue, &line->event);
+		IODispatchQueue_DispatchAsync_f(line->queue, line, wake_the_last);
 	else if (line->n_woken == 3)
 		worker_stop();
 }
