@@ -9,7 +9,7 @@
 struct Dial_IVars {
 	Gauge *gauge; // kept by the provider's stay
 	OSAction *seen_action;
-	uint64_t seen;
+	_Atomic uint64_t seen; // Try, which is LOCALONLY, reads it on its caller's queue
 	Needle *kept;
 };
 
