@@ -5,8 +5,10 @@
 
 #include <DriverKit/IOTypes.h>
 
+/* Segments that one preparation may have. */
 enum { kIODMACommandSegmentsMax = 32 };
 
+/* The options of Create, of a specification, of PrepareForDMA and of CompleteDMA: none yet. */
 enum {
 	kIODMACommandCreateNoOptions = 0,
 	kIODMACommandSpecificationNoOptions = 0,
@@ -20,7 +22,8 @@ enum { // IODMACommand::PerformOperation options: exactly one
 	kIODMACommandPerformOperationOptionZero = 4,
 };
 
-/* Of what is not described here: 0. */
+/* What the device can do. maxAddressBits: how many bits its addresses have; 0 is 64. All else is 0.
+ */
 typedef struct IODMACommandSpecification {
 	uint64_t options;
 	uint64_t maxAddressBits;

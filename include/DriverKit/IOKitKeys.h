@@ -3,8 +3,10 @@
 
 /* Keys of properties and of matching. */
 
+/* The one plane of the registry: what is above an entry is its provider. */
 #define kIOServicePlane "IOService"
 
+/* Keys of the dictionaries that match services, and of the properties that a service has. */
 #define kIOProviderClassKey            "IOProviderClass"
 #define kIOUserClassKey                "IOUserClass"
 #define kIONameMatchKey                "IONameMatch"

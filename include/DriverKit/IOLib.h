@@ -15,7 +15,8 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* Heap memory; NULL: none is left. Free it with its length. */
+/* Heap memory of `length` bytes, Zero: zeroed; the caller's. NULL: none is left. IOFree gives it
+ * back, with its length. Any thread; none of them waits. */
 void *IOMalloc(size_t length);
 void *IOMallocZero(size_t length);
 void IOFree(void *address, size_t length); // NULL is ignored
@@ -33,13 +34,15 @@ void IOFree(void *address, size_t length); // NULL is ignored
 	} while (0)
 #endif
 
-/* Wait. The calling thread keeps its queue; all other queues go on. */
+/* Wait, at most a day. Any thread, but no method that others wait for should. The calling thread
+ * keeps its queue; all other queues go on. */
 void IOSleep(uint64_t milliseconds);
 
 /* Spin: for what hardware needs, at most a few microseconds. */
 void IODelay(uint64_t microseconds);
 
-/* One line to the driver's log (stderr). Control characters are escaped. */
+/* One line to the driver's log (stderr), in printf's form; any thread. Control characters are
+ * escaped. */
 void IOLog(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #pragma GCC visibility pop

@@ -12,6 +12,7 @@
 /* Destroy and free what IONewZero gave, and forget it. */
 #define IOSafeDeleteNULL(pointer, type, count) (dext_delete_null<type>((pointer), (count)))
 
+/* What IONewZero does; the elements are the caller's, for IOSafeDeleteNULL. */
 template <typename T> inline T *dext_new_zero(size_t count)
 {
 	static_assert(alignof(T) <= alignof(max_align_t), "the heap has no such alignment");
@@ -22,6 +23,7 @@ template <typename T> inline T *dext_new_zero(size_t count)
 	return elements;
 }
 
+/* What IOSafeDeleteNULL does; NULL is ignored. */
 template <typename T> inline void dext_delete_null(T *&elements, size_t count)
 {
 	if constexpr (!std::is_trivially_destructible<T>::value)

@@ -8,10 +8,11 @@
 
 #include <stdint.h>
 
+/* The result of a call: 0 is success. */
 typedef int32_t kern_return_t;
 typedef kern_return_t IOReturn;
 
-/* name (without its kIOReturn prefix), value, what it says to a person */
+/* Every result: its name without kIOReturn, its value, and what it says to a person. */
 #define IO_RETURN_LIST(X)                                              \
 	X(Success, 0x0U, "success")                                    \
 	X(Error, 0xe00002bcU, "general error")                         \
@@ -71,7 +72,8 @@ typedef kern_return_t IOReturn;
 enum { IO_RETURN_LIST(IO_RETURN_ENUM) };
 #undef IO_RETURN_ENUM
 
-/* The USB host group, 0xe0005000 (IOUSBHostFamily). */
+/* Results of USB transfers: group 0xe0005000 (IOUSBHostFamily). PipeStalled: the endpoint answered
+ * STALL (USB 2.0, 8.4.5); ClearStall makes it work again. NoPower: the device has none. */
 enum {
 	kUSBHostReturnPipeStalled = (IOReturn)0xe0005000U,
 	kUSBHostReturnNoPower = (IOReturn)0xe0005001U,
@@ -82,7 +84,8 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* The constant's name ("kIOReturnAborted"); "0x%08x" texts are kept per thread for unknown ones. */
+/* The constant's name ("kIOReturnAborted"), valid for ever; of an unknown value "0x%08x", valid
+ * until this thread asks again. Any thread; never NULL. */
 const char *IOReturnString(IOReturn ret);
 
 #pragma GCC visibility pop

@@ -6,6 +6,7 @@
  * a tick of Mach's clocks is one.
  */
 
+/* The clocks. */
 enum {
 	kIOTimerClockRealTime = 0x80, // the date, CLOCK_REALTIME; may be set
 	kIOTimerClockWallTime = 0x80,

@@ -12,6 +12,7 @@
 
 #include <DriverKit/IOReturn.h>
 
+/* Options of a call, or-ed. A bit without a meaning is an error. */
 typedef uint32_t IOOptionBits;
 
 /* Names have a fixed room, terminator included. A longer one is kIOReturnOverrun, never cut. */
@@ -24,16 +25,20 @@ typedef char IORegistryPlaneName[128]; // there is one: kIOServicePlane
  */
 typedef int dext_fd_t;
 
+/* A range, in bytes: of this process for the processor, of the device for DMA. */
 typedef struct IOAddressSegment {
 	uint64_t address;
 	uint64_t length;
 } IOAddressSegment;
 
-enum { // IOService::SearchProperty options
+/* Options of IOService::SearchProperty, which says what they do. */
+enum {
 	kIOServiceSearchPropertyParents = 1,
 };
 
-enum { // IOMemoryDescriptor directions and creation options
+/* IOMemoryDescriptor: its direction, as the device, or whoever else it is given to, sees it: In is
+ * written, Out is read. DisableCopyOnWrite changes nothing: nothing is copied. */
+enum {
 	kIOMemoryDirectionNone = 0,
 	kIOMemoryDirectionIn = 1,
 	kIOMemoryDirectionOut = 2,
@@ -42,7 +47,8 @@ enum { // IOMemoryDescriptor directions and creation options
 	kIOMemoryDisableCopyOnWrite = 0x10,
 };
 
-enum { // IOMemoryDescriptor::CreateMapping options
+/* Options of IOMemoryDescriptor::CreateMapping, which says what each does. */
+enum {
 	kIOMemoryMapFixedAddress = 0x1,
 	kIOMemoryMapReadOnly = 0x2,
 	kIOMemoryMapGuardedMask = 0x1c,
@@ -57,10 +63,12 @@ enum { // IOMemoryDescriptor::CreateMapping options
 	kIOMemoryMapCacheModeRealTime = 0x800,
 };
 
-enum { // IOUserClient::CopyClientMemoryForType *options
+/* IOUserClient::CopyClientMemoryForType sets it in *options: the application may not write. */
+enum {
 	kIOUserClientMemoryReadOnly = 1,
 };
 
+/* At most 16 numbers enter a call, come back from it, or come with a completion. */
 enum { kIOUserClientAsyncArgumentsCountMax = 16, kIOUserClientScalarArgumentsCountMax = 16 };
 typedef uint64_t IOUserClientAsyncArgumentsArray[kIOUserClientAsyncArgumentsCountMax];
 

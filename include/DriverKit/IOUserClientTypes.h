@@ -39,9 +39,13 @@ typedef struct IOUserClientMethodArguments {
 	uint64_t structureOutputMaximumSize;
 } IOUserClientMethodArguments;
 
+/* An external method. `target` and `reference` are what was given to IOUserClient::ExternalMethod;
+ * all is borrowed. Runs on the queue of ExternalMethod. What it returns is what the application's
+ * call returns. */
 typedef kern_return_t (*IOUserClientMethodFunction)(OSObject *target, void *reference,
 						    IOUserClientMethodArguments *arguments);
 
+/* In place of any check of IOUserClientMethodDispatch: whatever comes. */
 #define kIOUserClientVariableStructureSize 0xffffffffU
 
 /*

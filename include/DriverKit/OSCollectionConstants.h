@@ -10,6 +10,7 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* The two values of OSBoolean. */
 extern OSBoolean *const kOSBooleanTrue;
 extern OSBoolean *const kOSBooleanFalse;
 

@@ -9,8 +9,8 @@
 
 #include <DriverKit/OSCollections.h>
 
-/* Set or replace with a number of 64 bits, a string, or a boolean. false: not set, with a reason.
- */
+/* Set or replace what is under `key`, copied, with a number of 64 bits. false: not set, with a
+ * reason. */
 static inline bool OSDictionarySetUInt64Value(OSDictionary *dictionary, const char *key,
 					      uint64_t value)
 {
@@ -21,6 +21,7 @@ static inline bool OSDictionarySetUInt64Value(OSDictionary *dictionary, const ch
 	return ok;
 }
 
+/* With a string, copied; as OSDictionarySetUInt64Value. */
 static inline bool OSDictionarySetStringValue(OSDictionary *dictionary, const char *key,
 					      const char *value)
 {
@@ -31,19 +32,20 @@ static inline bool OSDictionarySetStringValue(OSDictionary *dictionary, const ch
 	return ok;
 }
 
+/* With a boolean; as OSDictionarySetUInt64Value. */
 static inline bool OSDictionarySetBoolValue(OSDictionary *dictionary, const char *key, bool value)
 {
 	return OSDictionary_setObject(dictionary, key, (OSObject *)OSBoolean_withBoolean(value));
 }
 
-/* What is under `key`; 0, NULL or false, too, where nothing of that class is. The string is
- * borrowed while the dictionary keeps it. */
+/* The number under `key`; 0, too, where there is none. */
 static inline uint64_t OSDictionaryGetUInt64Value(OSDictionary *dictionary, const char *key)
 {
 	return OSNumber_unsigned64BitValue(
 		OSDynamicCast(OSNumber, OSDictionary_getObject(dictionary, key)));
 }
 
+/* The string under `key`, borrowed while the dictionary keeps it; NULL: there is none. */
 static inline const char *OSDictionaryGetStringValue(OSDictionary *dictionary, const char *key)
 {
 	OSString *string = OSDynamicCast(OSString, OSDictionary_getObject(dictionary, key));
@@ -51,6 +53,7 @@ static inline const char *OSDictionaryGetStringValue(OSDictionary *dictionary, c
 	return string != NULL ? OSString_getCStringNoCopy(string) : NULL;
 }
 
+/* The boolean under `key`; false, too, where there is none. */
 static inline bool OSDictionaryGetBoolValue(OSDictionary *dictionary, const char *key)
 {
 	return OSBoolean_isTrue(OSDynamicCast(OSBoolean, OSDictionary_getObject(dictionary, key)));
@@ -64,31 +67,38 @@ typedef bool OSDictionaryBlockFunction(const char *key, OSObject *object);
 typedef OSCollectionBlockFunction ^ OSCollectionBlock;
 typedef OSDictionaryBlockFunction ^ OSDictionaryBlock;
 
+/* The functions that call a block: `context` points at it. For the walks below. */
 static inline bool OSCollectionCallBlock(void *context, OSObject *object)
 {
 	return (*(OSCollectionBlock *)context)(object);
 }
 
+/* The same for a dictionary. */
 static inline bool OSDictionaryCallBlock(void *context, const char *key, OSObject *object)
 {
 	return (*(OSDictionaryBlock *)context)(key, object);
 }
 
+/* Call `block` for each member, borrowed, in order, until it returns true. false, with the reason:
+ * the collection was changed under way. */
 static inline bool OSArray_iterateObjects(OSArray *self, OSCollectionBlock block)
 {
 	return OSArray_iterateObjects_f(self, &block, OSCollectionCallBlock);
 }
 
+/* The same for a set. */
 static inline bool OSSet_iterateObjects(OSSet *self, OSCollectionBlock block)
 {
 	return OSSet_iterateObjects_f(self, &block, OSCollectionCallBlock);
 }
 
+/* The same for an ordered set. */
 static inline bool OSOrderedSet_iterateObjects(OSOrderedSet *self, OSCollectionBlock block)
 {
 	return OSOrderedSet_iterateObjects_f(self, &block, OSCollectionCallBlock);
 }
 
+/* The same for a dictionary: each key, and what is under it. */
 static inline bool OSDictionary_iterateObjects(OSDictionary *self, OSDictionaryBlock block)
 {
 	return OSDictionary_iterateObjects_f(self, &block, OSDictionaryCallBlock);

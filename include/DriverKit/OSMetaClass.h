@@ -57,6 +57,7 @@ struct OSMethodShape {
 	int (*get_reply)(struct wire_reader *r, void *msg);
 };
 
+/* What kind of method it is. */
 enum OSMethodFlags {
 	kOSMethodLocalOnly = 1 << 0, // never leaves the process: may carry any pointer
 	kOSMethodOneway = 1 << 1,    // returns void: nobody waits for it
@@ -71,6 +72,7 @@ struct OSMethod {
 	uint8_t queue; // 0: the default queue; else 1 + index into the class's queue_names
 };
 
+/* A class: a constant table, which iig writes. */
 struct OSMetaClass {
 	const char *name;
 	const OSMetaClass *super; // NULL for OSObject
@@ -85,6 +87,7 @@ struct OSMetaClass {
 	uint32_t flags; // OSMetaClassFlags
 };
 
+/* What kind of class it is. */
 enum OSMetaClassFlags {
 	/* Only its interface is here (iig --remote): instances live in another driver, and this
 	 * process has proxies of them. OSTypeAlloc gives NULL. */
@@ -151,11 +154,15 @@ _Static_assert(offsetof(struct OSObject, cxx) == 0 &&
 		(object) = NULL;           \
 	} while (0)
 
+/* The class of OSObject; OSTypeID(OSObject). */
 extern const OSMetaClass gOSObjectMetaClass;
 
-OSObject *OSObjectAllocate(const OSMetaClass *meta); // +1, see OSTypeAlloc
+/* What OSTypeAlloc does, with the class as a value: the instance is the caller's (+1). NULL without
+ * memory, and of a class that lives in another driver. */
+OSObject *OSObjectAllocate(const OSMetaClass *meta);
 
-/* `object` may be NULL; any pointer to an instance is accepted. See the macros. */
+/* What OSDynamicCast and OSRequiredCast do. `object` may be NULL; any pointer to an instance is
+ * accepted. */
 void *OSMetaClassCast(const OSMetaClass *meta, const void *object);
 void *OSMetaClassRequiredCast(const OSMetaClass *meta, const void *object);
 
@@ -190,7 +197,9 @@ kern_return_t OSMetaClassRegister(const OSMetaClass *meta);
  * already; it is then left out as a whole, and the log says why.
  */
 kern_return_t OSMetaClassExtend(const struct OSClassExtension *extension);
-const OSMetaClass *OSMetaClassGetNamed(const char *name); // NULL: unknown; classes are constant
+
+/* The class of that name, constant; NULL: none was registered. */
+const OSMetaClass *OSMetaClassGetNamed(const char *name);
 
 /* The row that serves `id` for `meta`: its own or an ancestor's; NULL: none. */
 const struct OSMethod *OSMetaClassFindMethod(const OSMetaClass *meta, uint64_t id);

@@ -20,8 +20,10 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* A data queue that this process has mapped. */
 typedef struct IODataQueueMemory IODataQueueMemory;
 
+/* An entry, as IODataQueuePeek gives it. */
 typedef struct IODataQueueEntry {
 	uint32_t size;
 	uint8_t data[4]; // the first of `size` bytes, as IOKit declares them
@@ -34,6 +36,7 @@ enum {
 	DEXT_DATA_QUEUE_SERVICED = 1,  // SendDataServiced
 };
 
+/* In place of a selector: the driver never waits. */
 #define DEXT_DATA_QUEUE_NO_SELECTOR 0xffffffffU
 
 /* Map the queue that the driver gives as memory of `type`. `selector`: the external method that is
@@ -42,12 +45,13 @@ enum {
  * queue. Close it before the connection. */
 kern_return_t dext_data_queue_open(io_connect_t connect, uint32_t type, uint32_t selector,
 				   IODataQueueMemory **queue);
-/* NULL is allowed. */
+/* Unmap the queue and forget it. NULL is allowed. */
 void dext_data_queue_close(IODataQueueMemory *queue);
 
 /* Sleep until there is an entry. kIOReturnTimeout after `timeout_ms`. */
 kern_return_t dext_data_queue_wait(IODataQueueMemory *queue, uint32_t timeout_ms);
 
+/* Is there an entry? */
 bool IODataQueueDataAvailable(IODataQueueMemory *queue);
 
 /* The first entry, which stays: a copy, good until the next call on the queue. NULL: there is none,

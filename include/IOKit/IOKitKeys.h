@@ -5,7 +5,8 @@
 
 #include <DriverKit/IOKitKeys.h>
 
-/* IOServiceAddMatchingNotification */
+/* What IOServiceAddMatchingNotification tells: services that were published, matched, either for
+ * the first time, that are about to end, or that ended. */
 #define kIOPublishNotification       "IOServicePublish"
 #define kIOFirstPublishNotification  "IOServiceFirstPublish"
 #define kIOMatchedNotification       "IOServiceMatched"
@@ -13,6 +14,6 @@
 #define kIOTerminatedNotification    "IOServiceTerminate"
 #define kIOWillTerminateNotification "IOServiceWillTerminate"
 
-/* IOServiceAddInterestNotification */
+/* What IOServiceAddInterestNotification tells, and the message when the service has ended. */
 #define kIOGeneralInterest            "IOGeneralInterest"
 #define kIOMessageServiceIsTerminated 0xe0000010U

@@ -31,18 +31,24 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* Names of Mach's types, for source that has them: numbers here. A port names a notification port.
+ */
 typedef uint32_t mach_port_t;
 typedef mach_port_t task_port_t;
 typedef uint64_t mach_vm_address_t;
 typedef uint64_t mach_vm_size_t;
 
+/* Objects: entries of the registry, iterators and connections. */
 typedef uint32_t io_object_t;
 typedef io_object_t io_connect_t;
 typedef io_object_t io_iterator_t;
 typedef io_object_t io_registry_entry_t;
 typedef io_object_t io_service_t;
+
+/* Room for a name, terminator included. */
 typedef char io_name_t[128];
 
+/* No object; no port; the one dextd there is. */
 #define IO_OBJECT_NULL     ((io_object_t)0)
 #define MACH_PORT_NULL     ((mach_port_t)0)
 #define kIOMainPortDefault MACH_PORT_NULL
@@ -53,41 +59,63 @@ static inline task_port_t mach_task_self(void)
 	return 1;
 }
 
+/* What notifications and completions come through. */
 typedef struct IONotificationPort *IONotificationPortRef;
 
-/* --- matching dictionaries: returned; NULL without memory --- */
+/* --- matching dictionaries --- */
 
+/* What matches services of a class, or of one derived from it. The dictionary is returned; NULL,
+ * with the reason: className is NULL, or there is no memory. */
 OSDictionary *IOServiceMatching(const char *className);
+
+/* What matches services of that name. Otherwise as IOServiceMatching. */
 OSDictionary *IOServiceNameMatching(const char *name);
+
+/* What matches the one entry with this id. Otherwise as IOServiceMatching. */
 OSDictionary *IORegistryEntryIDMatching(uint64_t entryID);
 
 /* --- finding: `matching` is consumed, also on failure --- */
 
-/* The first match, or IO_OBJECT_NULL (dext_last_reason() tells "none" from "no dextd"). */
+/* The first match, returned, or IO_OBJECT_NULL (dext_last_reason() tells "none" from "no dextd").
+ */
 io_service_t IOServiceGetMatchingService(mach_port_t mainPort, OSDictionary *matching);
-/* kIOReturnSuccess also when nothing matches: the iterator is empty then. */
+
+/* All matches: the iterator is returned. kIOReturnBadArgument: a parameter is NULL.
+ * kIOReturnSuccess also when nothing matches: the iterator is empty then. */
 kern_return_t IOServiceGetMatchingServices(mach_port_t mainPort, OSDictionary *matching,
 					   io_iterator_t *existing);
 
 /* --- objects and iterators --- */
 
+/* One reference more, one less; with the last the number is void. kIOReturnBadArgument: no object.
+ */
 kern_return_t IOObjectRetain(io_object_t object);
 kern_return_t IOObjectRelease(io_object_t object);
+
 /* Is the entry of this class, or of one derived from it? False: no, or it has ended. */
 bool IOObjectConformsTo(io_object_t object, const char *className);
-bool IOObjectIsEqualTo(io_object_t object, io_object_t other); // the same registry entry
 
-/* The next object, with a reference; IO_OBJECT_NULL at the end. */
+/* Are they the same registry entry? */
+bool IOObjectIsEqualTo(io_object_t object, io_object_t other);
+
+/* The next object, returned; IO_OBJECT_NULL at the end. */
 io_object_t IOIteratorNext(io_iterator_t iterator);
+
+/* Begin again. Of a notification's iterator nothing: what it gave, it has given. */
 void IOIteratorReset(io_iterator_t iterator);
 
 /* --- the registry --- */
 
+/* The number of the entry, never used again while dextd runs. kIOReturnBadArgument: no entry. */
 kern_return_t IORegistryEntryGetRegistryEntryID(io_registry_entry_t entry, uint64_t *entryID);
+
+/* The name that the registry shows. kIOReturnOverrun: it has no room in an io_name_t. */
 kern_return_t IORegistryEntryGetName(io_registry_entry_t entry, io_name_t name);
-/* All properties: returned. */
+
+/* All properties, as they are now: returned. */
 kern_return_t IORegistryEntryCreateProperties(io_registry_entry_t entry, OSDictionary **properties);
-/* One property: returned. kIOReturnNotFound: the entry has none of that name. */
+
+/* One property, as it is now: returned. kIOReturnNotFound: the entry has none of that name. */
 kern_return_t IORegistryEntryCreateProperty(io_registry_entry_t entry, const char *key,
 					    OSObject **value);
 
@@ -112,8 +140,9 @@ kern_return_t IOKitWaitQuiet(mach_port_t mainPort, const mach_timespec_t *waitTi
 
 /* --- connections --- */
 
-/* `type` is passed to the driver's NewUserClient. The connection is its own reference: closing it
- * needs nothing else. */
+/* Open a service for this process: owningTask is mach_task_self(). `type` is passed to the driver's
+ * NewUserClient, and what that refuses is returned. The connection is its own reference: closing it
+ * needs nothing else. kIOReturnNotPermitted: dextd's policy: the reason says which rule. */
 kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32_t type,
 			    io_connect_t *connect);
 /* Close and release. Calls under way on other threads end; what is mapped is unmapped. Outstanding
@@ -131,9 +160,13 @@ kern_return_t IOConnectCallMethod(io_connect_t connection, uint32_t selector, co
 				  uint32_t inputCnt, const void *inputStruct, size_t inputStructCnt,
 				  uint64_t *output, uint32_t *outputCnt, void *outputStruct,
 				  size_t *outputStructCnt);
+
+/* IOConnectCallMethod with numbers alone. */
 kern_return_t IOConnectCallScalarMethod(io_connect_t connection, uint32_t selector,
 					const uint64_t *input, uint32_t inputCnt, uint64_t *output,
 					uint32_t *outputCnt);
+
+/* IOConnectCallMethod with structures alone. */
 kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t selector,
 					const void *inputStruct, size_t inputStructCnt,
 					void *outputStruct, size_t *outputStructCnt);
@@ -142,10 +175,9 @@ kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t select
  * An asynchronous call returns when the driver has accepted it; the driver completes it later, and
  * `wakePort` (IONotificationPortGetMachPort) then calls
  *
- *	reference[kIOAsyncCalloutFuncIndex]	the callback, by the number of values that came with
- *						the completion: 0 IOAsyncCallback0, 1
- *IOAsyncCallback1, 2 IOAsyncCallback2, more IOAsyncCallback reference[kIOAsyncCalloutRefconIndex]
- *with this as its first argument
+ * - reference[kIOAsyncCalloutFuncIndex], the callback, by the number of values that came with the
+ *   completion: 0 IOAsyncCallback0, 1 IOAsyncCallback1, 2 IOAsyncCallback2, more IOAsyncCallback;
+ * - with reference[kIOAsyncCalloutRefconIndex] as its first argument,
  *
  * with referenceCnt = kIOAsyncCalloutCount. An accepted call completes once even when the driver
  * dies or the connection is closed: then with kIOReturnAborted and no values; a callback that
@@ -158,17 +190,23 @@ enum {
 	kIOAsyncCalloutRefconIndex = 2,
 	kIOAsyncCalloutCount = 3,
 };
+
+/* What is called back. The values are numbers, in a pointer each as in IOKit; `args` is borrowed.
+ */
 typedef void (*IOAsyncCallback0)(void *refcon, IOReturn result);
 typedef void (*IOAsyncCallback1)(void *refcon, IOReturn result, void *arg0);
 typedef void (*IOAsyncCallback2)(void *refcon, IOReturn result, void *arg0, void *arg1);
 typedef void (*IOAsyncCallback)(void *refcon, IOReturn result, void **args, uint32_t numArgs);
 
+/* IOConnectCallMethod, asynchronous: as told above. `reference` is copied. */
 kern_return_t IOConnectCallAsyncMethod(io_connect_t connection, uint32_t selector,
 				       mach_port_t wakePort, uint64_t *reference,
 				       uint32_t referenceCnt, const uint64_t *input,
 				       uint32_t inputCnt, const void *inputStruct,
 				       size_t inputStructCnt, uint64_t *output, uint32_t *outputCnt,
 				       void *outputStruct, size_t *outputStructCnt);
+
+/* The same with numbers alone, and with structures alone. */
 kern_return_t IOConnectCallAsyncScalarMethod(io_connect_t connection, uint32_t selector,
 					     mach_port_t wakePort, uint64_t *reference,
 					     uint32_t referenceCnt, const uint64_t *input,
@@ -189,22 +227,28 @@ enum {                        // IOConnectMapMemory64 options
 
 /* Map the memory that the driver gives for `memoryType`. A type that is mapped already gives the
  * same address once more; each map is undone by one unmap, or by IOServiceClose. Memory that goes
- * away under the mapping reads as zeroes: dext_mapping_is_lost(). */
+ * away under the mapping reads as zeroes: dext_mapping_is_lost(). kIOReturnBadArgument: another
+ * task, another option, or the type is mapped already and not in the same way.
+ * kIOReturnUnsupported: the driver has no memory of that type. */
 kern_return_t IOConnectMapMemory64(io_connect_t connect, uint32_t memoryType, task_port_t intoTask,
 				   mach_vm_address_t *atAddress, mach_vm_size_t *ofSize,
 				   IOOptionBits options);
+
+/* Undo one map. kIOReturnBadArgument: the type is not mapped at that address. */
 kern_return_t IOConnectUnmapMemory64(io_connect_t connect, uint32_t memoryType,
 				     task_port_t fromTask, mach_vm_address_t atAddress);
 
 /* --- notifications --- */
 
-/* NULL: out of memory or descriptors. */
+/* A new port; the caller's, until IONotificationPortDestroy. NULL: out of memory or descriptors. */
 IONotificationPortRef IONotificationPortCreate(mach_port_t mainPort);
 /* Ends all that was to be delivered through it; from a callback too. NULL is ignored. */
 void IONotificationPortDestroy(IONotificationPortRef notify);
 /* What names the port as `wakePort`; valid as long as the port. */
 mach_port_t IONotificationPortGetMachPort(IONotificationPortRef notify);
 
+/* What is called back; run by dext_notification_port_dispatch(). What they are given is borrowed.
+ */
 typedef void (*IOServiceMatchingCallback)(void *refcon, io_iterator_t iterator);
 typedef void (*IOServiceInterestCallback)(void *refcon, io_service_t service, uint32_t messageType,
 					  void *messageArgument);

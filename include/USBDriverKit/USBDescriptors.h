@@ -5,6 +5,7 @@
 
 #include <DriverKit/IOTypes.h>
 
+/* bDescriptorType (USB 2.0, table 9-5). */
 enum {
 	kIOUSBDescriptorTypeDevice = 1,
 	kIOUSBDescriptorTypeConfiguration = 2,
@@ -12,7 +13,10 @@ enum {
 	kIOUSBDescriptorTypeEndpoint = 5,
 };
 
+/* Bit 7 of bEndpointAddress: to the host (USB 2.0, table 9-13). */
 enum { kIOUSBEndpointDirectionIn = 0x80 };
+
+/* Bits 1..0 of an endpoint's bmAttributes (USB 2.0, table 9-13). */
 enum {
 	kIOUSBEndpointTypeControl = 0,
 	kIOUSBEndpointTypeIsochronous = 1,
@@ -20,13 +24,17 @@ enum {
 	kIOUSBEndpointTypeInterrupt = 3,
 };
 
+/* Options of IOUSBHostPipe::Abort: return at once, or when all that was queued is over. */
 enum { kIOUSBAbortAsynchronous = 0, kIOUSBAbortSynchronous = 1 };
 
+/* How every descriptor begins: its length in bytes, and its type (USB 2.0, 9.5). Numbers of 16 bits
+ * are little-endian in all of them. */
 typedef struct __attribute__((packed)) IOUSBDescriptorHeader {
 	uint8_t bLength;
 	uint8_t bDescriptorType;
 } IOUSBDescriptorHeader;
 
+/* USB 2.0, table 9-8. */
 typedef struct __attribute__((packed)) IOUSBDeviceDescriptor {
 	uint8_t bLength;
 	uint8_t bDescriptorType;
@@ -44,6 +52,7 @@ typedef struct __attribute__((packed)) IOUSBDeviceDescriptor {
 	uint8_t bNumConfigurations;
 } IOUSBDeviceDescriptor;
 
+/* USB 2.0, table 9-10. wTotalLength bytes are behind it, itself included; bMaxPower: 2 mA each. */
 typedef struct __attribute__((packed)) IOUSBConfigurationDescriptor {
 	uint8_t bLength;
 	uint8_t bDescriptorType;
@@ -55,6 +64,7 @@ typedef struct __attribute__((packed)) IOUSBConfigurationDescriptor {
 	uint8_t bMaxPower;
 } IOUSBConfigurationDescriptor;
 
+/* USB 2.0, table 9-12. */
 typedef struct __attribute__((packed)) IOUSBInterfaceDescriptor {
 	uint8_t bLength;
 	uint8_t bDescriptorType;
@@ -67,6 +77,7 @@ typedef struct __attribute__((packed)) IOUSBInterfaceDescriptor {
 	uint8_t iInterface;
 } IOUSBInterfaceDescriptor;
 
+/* USB 2.0, table 9-13. wMaxPacketSize: bits 10..0 are bytes. */
 typedef struct __attribute__((packed)) IOUSBEndpointDescriptor {
 	uint8_t bLength;
 	uint8_t bDescriptorType;
@@ -82,12 +93,14 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 /* The next endpoint of `interface` after `current` (NULL: the first); NULL: no more. Never leaves
- * the wTotalLength of `configuration`; stops at a malformed descriptor. */
+ * the wTotalLength of `configuration`; stops at a malformed descriptor. Borrowed from
+ * `configuration`. Any thread. */
 const IOUSBEndpointDescriptor *
 IOUSBGetNextEndpointDescriptor(const IOUSBConfigurationDescriptor *configuration,
 			       const IOUSBInterfaceDescriptor *interface,
 			       const IOUSBDescriptorHeader *current);
 
+/* Free what IOUSBHostInterface::CopyConfigurationDescriptor returned. NULL is ignored. */
 void IOUSBHostFreeDescriptor(const void *descriptor);
 #pragma GCC visibility pop
 #ifdef __cplusplus

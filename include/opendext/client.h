@@ -61,6 +61,7 @@ typedef uint64_t dext_call_t;
  * for the synchronous ones. */
 #define DEXT_CALLS_MAX 28U
 
+/* Options of dext_call_submit. */
 enum dext_call_options {
 	/* More follow at once, and form a group. The driver, should it sleep, is not woken for this
 	 * call, but by the next one of the connection without the option, by dext_call_flush, or by

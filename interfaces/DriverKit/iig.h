@@ -74,8 +74,10 @@
  * receives: nothing is cut. A void method is oneway. C passes every argument, defaults too.
  */
 
+/* How an attribute reaches iig; the attributes below are made of it. */
 #define IIG_ANNOTATE(text) __attribute__((annotate(text)))
 
+/* The attributes: what each means is told above. */
 #define KERNEL          IIG_ANNOTATE("kernel")
 #define NATIVE          IIG_ANNOTATE("native")
 #define CONCRETE        IIG_ANNOTATE("concrete")
