@@ -39,13 +39,12 @@ struct options {
 	bool remote;
 };
 
-static int usage(void)
+static int usage(FILE *out, int status)
 {
 	fputs("usage: iig --def FILE.iig --header OUT.h --impl OUT.c [--remote]\n"
 	      "           [--include-as NAME] [--deps OUT.d] [-I DIR]... [--cxx-header OUT.hpp [--cxx-impl OUT.cpp]]\n",
-	      stderr);
-	fputs(command_usage, stderr);
-	return 2;
+	      out);
+	return fputs(command_usage, out) == EOF ? 1 : status;
 }
 
 static int read_options(struct arena *arena, int argc, char **argv, struct options *options)
@@ -197,12 +196,14 @@ static int compile(struct arena *arena, const struct options *options)
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return usage(stdout, 0);
 	if (argc > 1 && command_is(argv[1]))
 		return command_run(argc, argv);
 	struct arena arena = { 0 };
 	struct options options = { 0 };
 	int status = read_options(&arena, argc, argv, &options) == 0 ? compile(&arena, &options)
-								     : usage();
+								     : usage(stderr, 2);
 	arena_deinit(&arena);
 	return status;
 }
