@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Watch the USB reader work: usb-reader [--seconds N | --bytes N] [--json]
+ * Watch the USB reader work: usb-reader [--seconds N | --bytes N] [--restarts N] [--json]
  *
  * The driver reads while this program follows it: it asks to be told whenever some more
  * has been read, adds up, and says how much that was, how fast, and how many errors the driver saw.
@@ -38,6 +38,7 @@ struct reader {
 	io_connect_t connect; // IO_OBJECT_NULL: none
 	bool found;           // there has been a service
 	bool waiting;         // a notification was asked for
+	bool stale;           // the driver was replaced while it was
 	struct totals before; // of connections that are over
 	struct totals base;   // the driver's counters when this connection began
 	struct totals now;    // the driver's counters
@@ -49,7 +50,8 @@ struct reader {
 
 struct options {
 	double seconds;
-	uint64_t bytes; // 0: go by time
+	uint64_t bytes;         // 0: go by time
+	unsigned long restarts; // of the driver that are waited for, beyond that time if need be
 	bool json;
 };
 
@@ -78,7 +80,7 @@ static void lose(struct reader *reader)
 	reader->base = reader->now = (struct totals){ 0 };
 	IOServiceClose(reader->connect);
 	reader->connect = IO_OBJECT_NULL;
-	reader->waiting = false;
+	reader->waiting = reader->stale = false;
 	if (reader->lost_ns == 0)
 		reader->lost_ns = now_ns();
 }
@@ -112,7 +114,7 @@ static void on_progress(void *refcon, IOReturn result, void **args, uint32_t n_a
 	struct reader *reader = refcon;
 	if (reader->connect == IO_OBJECT_NULL)
 		return;
-	if (result != kIOReturnSuccess || n_args != 3) {
+	if (result != kIOReturnSuccess || n_args != 3 || reader->stale) {
 		lose(reader);
 		return;
 	}
@@ -137,12 +139,18 @@ static kern_return_t ask_for_progress(struct reader *reader, uint64_t bytes)
 	return ret;
 }
 
-/* The new driver counts from zero, and knows of no notification: begin anew. */
+/* The new driver counts from zero: begin anew. But not before the notification that was asked for
+ * has come, from the new driver or as aborted, or it would be taken for one of the next
+ * connection's. */
 static void on_restart(void *refcon, io_connect_t connect, uint32_t generation)
 {
 	struct reader *reader = refcon;
 	(void)generation;
-	if (connect == reader->connect)
+	if (connect != reader->connect)
+		return;
+	if (reader->waiting)
+		reader->stale = true;
+	else
 		lose(reader);
 }
 
@@ -181,7 +189,7 @@ static void on_match(void *refcon, io_iterator_t iterator)
 static int wait_ms(uint64_t end_ns)
 {
 	uint64_t now = now_ns(), limit = now + 100000000; // look at the clock ten times a second
-	if (end_ns != 0 && end_ns < limit)
+	if (end_ns > now && end_ns < limit)
 		limit = end_ns;
 	return limit > now ? (int)((limit - now) / 1000000) + 1 : 0;
 }
@@ -232,7 +240,9 @@ static bool done(const struct reader *reader, const struct options *options, uin
 {
 	if (options->bytes != 0)
 		return totals_of(reader).bytes >= options->bytes;
-	return now_ns() >= end_ns;
+	uint64_t now = now_ns();
+	return now >= end_ns &&
+	       (reader->restarts >= options->restarts || now >= end_ns + PATIENCE_MS * 1000000ULL);
 }
 
 static uint64_t step_of(const struct reader *reader, const struct options *options)
@@ -286,6 +296,7 @@ static bool parse_options(int argc, char **argv, struct options *options)
 	static const struct option longs[] = {
 		{ "seconds", required_argument, NULL, 's' },
 		{ "bytes", required_argument, NULL, 'b' },
+		{ "restarts", required_argument, NULL, 'r' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
@@ -296,6 +307,8 @@ static bool parse_options(int argc, char **argv, struct options *options)
 			options->seconds = strtod(optarg, &end);
 		else if (option == 'b')
 			options->bytes = strtoull(optarg, &end, 0);
+		else if (option == 'r')
+			options->restarts = strtoul(optarg, &end, 0);
 		else if (option == 'j')
 			options->json = true;
 		else
@@ -311,7 +324,8 @@ int main(int argc, char **argv)
 	struct options options = { .seconds = 1 };
 	struct reader reader = { 0 };
 	if (!parse_options(argc, argv, &options)) {
-		fprintf(stderr, "usage: usb-reader [--seconds N | --bytes N] [--json]\n");
+		fprintf(stderr,
+			"usage: usb-reader [--seconds N | --bytes N] [--restarts N] [--json]\n");
 		return 2;
 	}
 	reader.port = IONotificationPortCreate(kIOMainPortDefault);

@@ -104,7 +104,7 @@ two-applications)
 killed)
 	start --sequence
 	mkfifo "$folder/lines"
-	"$USB_READER" --seconds 2 >"$folder/lines" 2>>"$folder/log" &
+	"$USB_READER" --seconds 1 --restarts 1 >"$folder/lines" 2>>"$folder/log" &
 	reader=$!
 	exec 4<"$folder/lines"
 	read -r line <&4
