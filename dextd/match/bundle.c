@@ -21,6 +21,7 @@
 
 #include <DriverKit/IOTypes.h>
 #include <base/cleanup.h>
+#include <dextd/match/entitlements.h>
 #include <dextd/match/plist.h>
 #include <dextd/properties.h>
 #include <dextd/registry.h>
@@ -227,6 +228,29 @@ static int check_score(const char *name, OSDictionary *keys)
 	return 0;
 }
 
+static int check_demand(const char *name, OSDictionary *keys)
+{
+	OSObject *demand = OSDictionary_getObject(keys, ENTITLEMENT_DEMAND_KEY);
+	if (demand != NULL && !entitlements_is_demand(demand))
+		return bad("%s: %s must be an entitlement, or an array of alternatives: each an "
+			   "entitlement, or an array of those that are all needed",
+			   name, ENTITLEMENT_DEMAND_KEY);
+	return 0;
+}
+
+/* Where nobody would hold a client against it, a demand is a mistake. */
+static int check_demands(const char *name, OSDictionary *keys)
+{
+	OSDictionary *client = properties_dictionary(keys, "UserClientProperties");
+	const char *misplaced = entitlements_misplaced(keys);
+	if (misplaced != NULL)
+		return bad("%s: %s of %s would not be looked at: it belongs into the personality "
+			   "or its UserClientProperties",
+			   name, ENTITLEMENT_DEMAND_KEY, misplaced);
+	int ret = check_demand(name, keys);
+	return ret == 0 && client != NULL ? check_demand(name, client) : ret;
+}
+
 static int check_personality(const char *name, OSDictionary *keys)
 {
 	static const char *const required[] = { "IOProviderClass", "IOUserClass" };
@@ -241,6 +265,8 @@ static int check_personality(const char *name, OSDictionary *keys)
 	int ret = check_key_types(name, keys);
 	if (ret == 0)
 		ret = check_score(name, keys);
+	if (ret == 0)
+		ret = check_demands(name, keys);
 	if (ret == 0 && properties_size(keys) > REGISTRY_PROPERTIES_MAX)
 		ret = bad("%s: larger than %u KiB", name, REGISTRY_PROPERTIES_MAX / 1024);
 	return ret;
