@@ -63,6 +63,20 @@ static void print_latency(OSDictionary *status)
 	       awake, real_time, nice);
 }
 
+static void print_policy(OSDictionary *policy)
+{
+	if (policy == NULL)
+		return;
+	printf("policy: %" PRIu64 " rules of ", field_number(policy, "rules"));
+	print_text(stdout, field_text(policy, "path"));
+	putchar('\n');
+	if (field_text(policy, "reason")[0] == '\0')
+		return;
+	fputs("  as they were before: ", stdout);
+	print_text(stdout, field_text(policy, "reason"));
+	putchar('\n');
+}
+
 static void print_status(OSDictionary *status)
 {
 	fputs("dextd ", stdout);
@@ -72,6 +86,7 @@ static void print_status(OSDictionary *status)
 	print_count(status, "connections", ", ");
 	print_count(status, "clients", " of ");
 	printf("\nreal devices: %s\n", field_boolean(status, "real") ? "yes" : "no");
+	print_policy(field_dictionary(status, "policy"));
 	print_latency(status);
 	print_states("virtual devices", field_array(status, "virtual"), "device", NULL);
 	print_layers(field_array(status, "layers"));

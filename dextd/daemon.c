@@ -14,9 +14,11 @@
 
 #include <base/log.h>
 #include <base/reason.h>
+#include <base/text.h>
 #include <dextd/match/bundle.h>
 #include <dextd/client/client.h>
 #include <dextd/client/quiet.h>
+#include <dextd/client/rules.h>
 #include <dextd/device/device.h>
 #include <dextd/device/pci.h>
 #include <dextd/device/usb.h>
@@ -44,12 +46,31 @@ static void scan(struct daemon *daemon)
 	}
 }
 
+/* Files with a mistake change nothing: the rules of before stay, all of them. */
+static void reread_rules(struct daemon *daemon)
+{
+	struct rules *rules = NULL;
+	reason_clear();
+	int ret = rules_read(&rules, daemon->options.policy_path);
+	daemon->rules_reason[0] = '\0';
+	if (ret < 0) {
+		text_copy(daemon->rules_reason, sizeof(daemon->rules_reason),
+			  ret == -EINVAL ? reason_last() : strerror(-ret));
+		log_error("%s (the policy stays as it was)", daemon->rules_reason);
+		return;
+	}
+	rules_free(daemon->rules);
+	daemon->rules = rules;
+	log_info("the policy %s: %u rules", rules->path, rules->n);
+}
+
 /* What runs goes on running; what rests is matched with the new bundles. */
 void daemon_rescan(struct daemon *daemon)
 {
 	if (daemon->stopping)
 		return;
-	log_info("reading the bundles again");
+	log_info("reading the bundles and the policy again");
+	reread_rules(daemon);
 	bundle_list_free(&daemon->bundles);
 	scan(daemon);
 	struct device *device;
@@ -192,6 +213,8 @@ int daemon_start(struct daemon *daemon, const struct options *options)
 	list_init(&daemon->clients);
 	reason_clear();
 	int ret = prepare(daemon);
+	if (ret == 0)
+		ret = rules_read(&daemon->rules, daemon->options.policy_path);
 	if (ret < 0)
 		return ret;
 	scan(daemon);
@@ -223,6 +246,7 @@ void daemon_free(struct daemon *daemon)
 		device_unplug(device, "dextd ends");
 	registry_deinit(&daemon->registry);
 	bundle_list_free(&daemon->bundles);
+	daemon->rules = rules_free(daemon->rules);
 	sandbox_close(&daemon->sandbox);
 	daemon->loop = loop_free(daemon->loop);
 }

@@ -10,11 +10,13 @@
 #include <stdbool.h>
 
 #include <base/list.h>
+#include <base/reason.h>
 #include <dextd/loop.h>
 #include <dextd/options.h>
 #include <dextd/registry.h>
 #include <dextd/process/sandbox.h>
 
+struct rules;
 struct device_usb_monitor;
 struct device_pci_monitor;
 
@@ -23,11 +25,13 @@ struct daemon {
 	struct loop *loop;      // owned
 	struct registry registry;
 	struct sandbox sandbox;
-	struct list bundles;  // bundle.link
-	struct list virtuals; // virtual.link
-	struct list devices;  // device.link
-	struct list dexts;    // dext.link
-	struct list clients;  // client.link
+	struct rules *rules;           // owned: who may open what
+	char rules_reason[REASON_MAX]; // why the files of now are not those rules; empty: they are
+	struct list bundles;           // bundle.link
+	struct list virtuals;          // virtual.link
+	struct list devices;           // device.link
+	struct list dexts;             // dext.link
+	struct list clients;           // client.link
 	unsigned n_clients, n_connections, n_services;
 	struct device_usb_monitor *usb; // owned; NULL: virtual devices only
 	struct device_pci_monitor *pci; // owned; NULL: virtual devices only

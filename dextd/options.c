@@ -24,6 +24,8 @@ const char options_help[] =
 	"                           it listens on; may be repeated\n"
 	"  --real                   real USB and PCI devices too (the default for root)\n"
 	"  --no-real                virtual devices only\n"
+	"  --policy PATH            who may open what: a file, or a folder with *.plist\n"
+	"                                                        (/etc/opendext/policy.d)\n"
 	"  --require-layers LIST    start no driver without these layers of confinement: all, or\n"
 	"                           namespaces,landlock,seccomp,rlimits,user\n"
 	"  --allow-low-latency[=FILE]  for connections that poll: keep idle CPUs awake, by holding\n"
@@ -37,12 +39,13 @@ const char options_help[] =
 	"  --log LEVEL              error, warn, info or debug                   (info)\n"
 	"  --help, --version\n"
 	"\n"
-	"SIGHUP reads the bundles again; SIGTERM stops all drivers, then dextd.\n";
+	"SIGHUP reads the bundles and the policy again; SIGTERM stops all drivers, then dextd.\n";
 
 enum option_code {
 	OPTION_SOCKET = 256,
 	OPTION_BUNDLES,
 	OPTION_VIRTUAL,
+	OPTION_POLICY,
 	OPTION_REAL,
 	OPTION_NO_REAL,
 	OPTION_REQUIRE_LAYERS,
@@ -61,6 +64,7 @@ static const struct option option_table[] = {
 	{ "socket", required_argument, NULL, OPTION_SOCKET },
 	{ "bundles", required_argument, NULL, OPTION_BUNDLES },
 	{ "virtual", required_argument, NULL, OPTION_VIRTUAL },
+	{ "policy", required_argument, NULL, OPTION_POLICY },
 	{ "real", no_argument, NULL, OPTION_REAL },
 	{ "no-real", no_argument, NULL, OPTION_NO_REAL },
 	{ "require-layers", required_argument, NULL, OPTION_REQUIRE_LAYERS },
@@ -156,6 +160,9 @@ static int take(struct options *o, int option, const char *argument, enum option
 		ret = check_virtual(argument);
 		if (ret == 0)
 			ret = append("--virtual", o->virtual_specs, &o->n_virtual_specs, argument);
+		break;
+	case OPTION_POLICY:
+		o->policy_path = argument;
 		break;
 	case OPTION_REAL:
 	case OPTION_NO_REAL:

@@ -18,6 +18,7 @@ struct options {
 	const char *virtual_specs[OPTIONS_LIST_MAX];
 	unsigned n_virtual_specs;
 	const char *probe_path;   // NULL: search
+	const char *policy_path;  // a file or a folder; NULL: the default one, if it is there
 	const char *dext_user;    // name or number; NULL: 65534 when root, else our own
 	const char *latency_path; // for connections that poll; NULL: not allowed
 	uint32_t required_layers; // enum sandbox_layer bits

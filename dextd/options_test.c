@@ -39,6 +39,7 @@ START_TEST(test_defaults)
 	ck_assert_int_eq(options.ready_fd, -1);
 	ck_assert_uint_eq(options.required_layers, 0);
 	ck_assert_ptr_null(options.latency_path);
+	ck_assert_ptr_null(options.policy_path);
 }
 END_TEST
 
@@ -48,6 +49,8 @@ START_TEST(test_values)
 	ck_assert_uint_eq(options.n_bundle_dirs, 2);
 	ck_assert_str_eq(options.bundle_dirs[1], "/b");
 	ck_assert_str_eq(options.socket_path, "/s");
+	ck_assert_int_eq(parse("--policy", "/p", NULL), 0);
+	ck_assert_str_eq(options.policy_path, "/p");
 	ck_assert_int_eq(parse("--virtual=usbredir:/u", "--virtual=vfio-user:/v", "--no-real"), 0);
 	ck_assert_uint_eq(options.n_virtual_specs, 2);
 	ck_assert(!options.real);

@@ -24,6 +24,7 @@
 #include <dextd/client/connection.h>
 #include <dextd/daemon.h>
 #include <dextd/client/directory.h>
+#include <dextd/client/identity.h>
 #include <dextd/client/quiet.h>
 #include <dextd/match/match.h>
 #include <dextd/properties.h>
@@ -104,6 +105,13 @@ void client_service_changed(struct daemon *daemon, const struct entry *entry, en
 
 /* --- life --- */
 
+static void client_deinit(struct client *client)
+{
+	close_fdp(&client->pidfd);
+	free(client->groups);
+	free(client);
+}
+
 void client_free(struct client *client)
 {
 	conversation_close(&client->conversation);
@@ -115,7 +123,7 @@ void client_free(struct client *client)
 		watch_free(container_of(client->watches.next, struct watch, link));
 	list_remove(&client->link);
 	client->daemon->n_clients--;
-	free(client);
+	client_deinit(client);
 }
 
 OSDictionary *client_describe(const struct client *client)
@@ -182,15 +190,18 @@ static int client_new(struct daemon *daemon, int accepted)
 	client->pid = peer.pid;
 	client->uid = peer.uid;
 	client->gid = peer.gid;
+	client->pidfd = identity_pidfd(fd, peer.pid, peer.uid);
 	list_init(&client->connections);
 	list_init(&client->watches);
 	list_init(&client->waiters);
 	list_init(&client->news);
 	read_name(client);
-	int ret = conversation_open(&client->conversation, daemon->loop, steal_fd(&fd),
-				    directory_methods, &events, client);
+	int ret = identity_groups(fd, &client->groups, &client->n_groups);
+	if (ret == 0)
+		ret = conversation_open(&client->conversation, daemon->loop, steal_fd(&fd),
+					directory_methods, &events, client);
 	if (ret < 0) {
-		free(client);
+		client_deinit(client);
 		return ret;
 	}
 	list_append(&daemon->clients, &client->link);

@@ -45,6 +45,9 @@ struct client {
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
+	gid_t *groups; // owned: beside gid
+	unsigned n_groups;
+	int pidfd;     // owned: its process; -1: cannot be told (identity.h)
 	char name[16]; // of its process, for people
 };
 

@@ -52,6 +52,7 @@ static void connection_free(struct connection *c)
 	close_fdp(&c->memory_fd);
 	close_fdp(&c->socket_fd);
 	close_fdp(&c->doorbell_fd);
+	OSObjectRelease(c->entitlements);
 	free(c);
 }
 
@@ -71,12 +72,16 @@ static int add_entry(struct connection *c, struct entry *service)
 	return 0;
 }
 
+/* `entitlements` is consumed, also on failure. */
 static int connection_new(struct connection **out, struct client *client, struct entry *service,
-			  uint32_t type)
+			  uint32_t type, OSDictionary *entitlements)
 {
 	struct connection *c = calloc(1, sizeof(*c));
-	if (c == NULL)
+	if (c == NULL) {
+		OSObjectRelease(entitlements);
 		return -ENOMEM;
+	}
+	c->entitlements = entitlements;
 	c->daemon = client->daemon;
 	c->client = client;
 	c->dext = service->service->dext;
@@ -270,7 +275,8 @@ static int ask_dext(struct connection *c, const struct entry *service, channel_r
 	CLEANUP(close_fdp) int theirs = pair[1];
 	c->socket_fd = pair[0];
 	CLEANUP(properties_releasep) OSDictionary *who = client_describe(c->client);
-	if (who == NULL)
+	if (who == NULL ||
+	    !OSDictionary_setObject(who, "entitlements", OSDictionary_as_OSObject(c->entitlements)))
 		return -ENOMEM;
 	const struct DextHost_OpenConnection_Msg msg = {
 		.service = service->id,
@@ -287,14 +293,35 @@ static int ask_dext(struct connection *c, const struct entry *service, channel_r
 			    c->daemon->options.start_timeout_ms, on_reply, c);
 }
 
-static IOReturn may_open(const struct client *client, const struct entry *entry)
+/* People hear of it where it happened (the log, once in a row) and where they ask (dextctl why). */
+static void note_refused(struct service *service, const struct client *client)
+{
+	char text[REASON_MAX];
+	text_print(text, sizeof(text), "%s was refused to pid %d (%s): %s", service->entry->name,
+		   (int)client->pid, client->name, reason_last());
+	if (strcmp(text, service->refused_open) != 0)
+		log_warn("%s", text);
+	memcpy(service->refused_open, text, sizeof(text));
+}
+
+static IOReturn may_open(struct client *client, const struct entry *entry, uint32_t type,
+			 OSDictionary **entitlements)
 {
 	if (entry == NULL || entry->kind != ENTRY_SERVICE || entry->service == NULL)
 		return refuse(kIOReturnNotFound, "no such service");
-	const struct service *service = entry->service;
-	IOReturn ret = policy_may_open(client, service->personality);
-	if (ret != kIOReturnSuccess)
+	struct service *service = entry->service;
+	const struct policy_request request = {
+		.rules = client->daemon->rules,
+		.client = client,
+		.personality = service->personality,
+		.class_name = entry->user_class,
+		.type = type,
+	};
+	IOReturn ret = policy_may_open(&request, entitlements);
+	if (ret != kIOReturnSuccess) {
+		note_refused(service, client);
 		return ret;
+	}
 	if (!entry->registered || service->dext == NULL || service->dext->ending)
 		return refuse(kIOReturnNotReady, "%s is %s: it cannot be opened now", entry->name,
 			      registry_state_name(service->entry->state));
@@ -318,7 +345,8 @@ void connection_open(struct client *client, struct entry *service, struct channe
 {
 	msg->memory = msg->socket = msg->doorbell = -1;
 	reason_clear();
-	IOReturn status = may_open(client, service);
+	CLEANUP(properties_releasep) OSDictionary *entitlements = NULL;
+	IOReturn status = may_open(client, service, msg->type, &entitlements);
 	if (status == kIOReturnSuccess && count_opening(client) >= CONNECTIONS_OPENING_MAX)
 		status = refuse(kIOReturnBusy, "%u opens of this process wait for their answers",
 				CONNECTIONS_OPENING_MAX);
@@ -327,7 +355,9 @@ void connection_open(struct client *client, struct entry *service, struct channe
 		return;
 	}
 	struct connection *c = NULL;
-	int ret = connection_new(&c, client, service, msg->type);
+	OSDictionary *held = entitlements;
+	entitlements = NULL;
+	int ret = connection_new(&c, client, service, msg->type, held);
 	if (ret == 0) {
 		c->call = call;
 		c->msg = msg;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <DriverKit/OSCollections.h>
 #include <base/list.h>
 
 struct channel_call;
@@ -29,17 +30,18 @@ struct connection {
 	struct list dext_link;   // dext.connections; service.orphans, while there is no dext
 	struct list news_link;   // client.news, while there is something to tell
 	struct daemon *daemon;
-	struct client *client; // NULL: it has gone
-	struct dext *dext;     // NULL: it has died, or the service has stopped
-	struct entry *entry;   // NULL: it has ended
-	uint64_t id;           // the entry's
-	uint32_t type;         // of its user client
-	uint32_t generation;   // of the ring: how many dexts were asked to serve it
-	int memory_fd;         // owned
-	int doorbell_fd;       // owned: the first worker's, whichever the dext
-	int socket_fd;         // owned: the application's end, until it has it
-	bool awake;            // idle CPUs are kept awake for it (awake.h)
-	bool urgent;           // and its driver wishes for a raised priority
+	struct client *client;      // NULL: it has gone
+	struct dext *dext;          // NULL: it has died, or the service has stopped
+	struct entry *entry;        // NULL: it has ended
+	uint64_t id;                // the entry's
+	uint32_t type;              // of its user client
+	uint32_t generation;        // of the ring: how many dexts were asked to serve it
+	int memory_fd;              // owned
+	int doorbell_fd;            // owned: the first worker's, whichever the dext
+	int socket_fd;              // owned: the application's end, until it has it
+	OSDictionary *entitlements; // owned: of the client, as they were when it opened
+	bool awake;                 // idle CPUs are kept awake for it (awake.h)
+	bool urgent;                // and its driver wishes for a raised priority
 	/* While the dext is asked to open it: */
 	struct channel_call *call;
 	struct DextDirectory_Open_Msg *msg; // of the call

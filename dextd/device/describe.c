@@ -8,6 +8,7 @@
 
 #include <base/cleanup.h>
 #include <dextd/match/bundle.h>
+#include <dextd/client/rules.h>
 #include <dextd/daemon.h>
 #include <dextd/device/virtual.h>
 #include <dextd/process/dext.h>
@@ -152,6 +153,17 @@ static OSArray *bundles(const struct daemon *daemon, unsigned *left_off)
 	return array;
 }
 
+static OSDictionary *describe_policy(const struct daemon *daemon)
+{
+	OSDictionary *d = OSDictionary_withCapacity(3);
+	if (d != NULL && properties_set_string(d, "path", daemon->rules->path) &&
+	    properties_set_number(d, "rules", daemon->rules->n) &&
+	    properties_set_string(d, "reason", daemon->rules_reason))
+		return d;
+	OSObjectRelease(d);
+	return NULL;
+}
+
 static uint64_t count_processes(const struct daemon *daemon)
 {
 	uint64_t n = 0;
@@ -186,10 +198,11 @@ static unsigned count_drivers(const struct daemon *daemon, enum priority priorit
 OSDictionary *describe_daemon(struct daemon *daemon)
 {
 	unsigned left_off = 0;
-	CLEANUP(properties_releasep) OSDictionary *d = OSDictionary_withCapacity(15);
+	CLEANUP(properties_releasep) OSDictionary *d = OSDictionary_withCapacity(16);
 	if (d == NULL || !properties_set_string(d, "version", OPENDEXT_VERSION) ||
 	    !properties_set_consumed(d, "layers", layers(daemon)) ||
 	    !properties_set_consumed(d, "bundles", bundles(daemon, &left_off)) ||
+	    !properties_set_consumed(d, "policy", describe_policy(daemon)) ||
 	    !properties_set_consumed(d, "virtual", device_virtual_describe(daemon)) ||
 	    !properties_set_number(d, "bundlesLeftOff", left_off) ||
 	    !properties_set_boolean(d, "real", daemon->usb != NULL || daemon->pci != NULL) ||

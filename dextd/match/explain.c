@@ -166,6 +166,10 @@ static void result_text(const struct device *device, unsigned left_off, char *te
 				      registry_state_name(s->entry->state),
 				      s->reason[0] != '\0' ? ": " : "", s->reason);
 	}
+	list_for_each(s, &device->services, device_link) {
+		if (n >= 0 && (size_t)n < room && s->refused_open[0] != '\0')
+			n += snprintf(text + n, room - (size_t)n, "; %s", s->refused_open);
+	}
 	if (n == 0)
 		n = snprintf(text, room, "no personality matches this device");
 	if (left_off > 0 && n >= 0 && (size_t)n < room)

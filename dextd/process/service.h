@@ -57,8 +57,9 @@ struct service {
 	uint64_t crashes_ns[SERVICE_CRASHES]; // a ring
 	unsigned n_crashes, restarts, failed_starts;
 	uint32_t backoff_ms;
-	char reason[REASON_MAX]; // of the last failure
-	char last_end[128];      // of its last process: why, for the callers that it left
+	char reason[REASON_MAX];       // of the last failure
+	char last_end[128];            // of its last process: why, for the callers that it left
+	char refused_open[REASON_MAX]; // the last client that policy kept out, and why
 };
 
 /* The bundles were read anew: forget what was refused, let go of what rests, match again. */
