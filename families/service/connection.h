@@ -50,9 +50,10 @@ struct connection {
 
 /* What dextd gives of a connection. */
 struct connection_ends {
-	uint64_t id;          // registry entry of the user client
-	uint64_t application; // the process that opened it; 0: unknown
-	uint32_t generation;  // of the ring, as dextd counts it; 1: nobody served it before
+	uint64_t id;                // registry entry of the user client
+	uint64_t application;       // the process that opened it; 0: unknown
+	OSDictionary *entitlements; // of who opened it; borrowed; NULL: unknown
+	uint32_t generation;        // of the ring, as dextd counts it; 1: nobody served it before
 	int memory_fd, socket_fd, doorbell_fd;
 };
 

@@ -357,6 +357,8 @@ static kern_return_t work_open(struct job *job)
 	const struct connection_ends ends = {
 		.id = msg->connection,
 		.application = hosted_pid_of(msg->client),
+		.entitlements = OSDynamicCast(OSDictionary,
+					      OSDictionary_getObject(msg->client, "entitlements")),
 		.generation = msg->generation,
 		.memory_fd = steal_fd(&msg->memory),
 		.socket_fd = steal_fd(&msg->socket),

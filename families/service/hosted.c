@@ -24,6 +24,7 @@
 #include <families/service/host.h>
 #include <families/service/hosted.h>
 #include <families/service/service.h>
+#include <families/service/user_client.h>
 #include <protocol/dextd.h>
 #include <runtime/queue.h>
 
@@ -166,11 +167,33 @@ static void take_service(void *mine, void *reply)
 		((struct DextRegistrar_AddService_Msg *)reply)->service;
 }
 
+/* A driver may call Create at any time, from any of its queues: only while it is asked for a user
+ * client does one have an application. */
+static void set_entitlements(struct hosted *h, OSDictionary *entitlements)
+{
+	OSObjectRetain(entitlements);
+	pthread_mutex_lock(&h->lock);
+	OSDictionary *before = h->entitlements;
+	h->entitlements = entitlements;
+	pthread_mutex_unlock(&h->lock);
+	OSObjectRelease(before);
+}
+
+static void give_entitlements(struct hosted *h, IOUserClient *client)
+{
+	pthread_mutex_lock(&h->lock);
+	user_client_set_entitlements(client, h->entitlements);
+	pthread_mutex_unlock(&h->lock);
+}
+
 static kern_return_t identify_child(IOService *parent, IOService *made)
 {
 	struct hosted *h = parent->ivars->hosted;
 	uint64_t id = h->opening;
-	if (OSDynamicCast(IOUserClient, made) == NULL) {
+	IOUserClient *client = OSDynamicCast(IOUserClient, made);
+	if (client != NULL) {
+		give_entitlements(h, client);
+	} else {
 		struct DextRegistrar_AddService_Msg msg = { .parent = service_id(parent) };
 		const char *name = IOService_as_OSObject(made)->meta->name;
 		for (size_t i = 0; name[i] != '\0' && i + 1 < sizeof(msg.userClass); i++)
@@ -331,11 +354,13 @@ static struct connection *take_connection(struct hosted *h, uint64_t id)
 
 /* Ask the driver for a user client; it stays a child until its connection closes. */
 static kern_return_t new_user_client(struct hosted *h, uint64_t id, uint32_t type,
-				     IOUserClient **client)
+				     OSDictionary *entitlements, IOUserClient **client)
 {
 	h->opening = id;
+	set_entitlements(h, entitlements);
 	kern_return_t ret = IOService_NewUserClient(h->service, type, client);
 	h->opening = 0;
+	set_entitlements(h, NULL);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	if (*client == NULL || OSDynamicCast(IOUserClient, *client) == NULL)
@@ -360,7 +385,7 @@ kern_return_t hosted_open(struct hosted *h, uint32_t type, const struct connecti
 	if (h->service == NULL)
 		return refuse(kIOReturnOffline, "the service has stopped");
 	IOUserClient *client = NULL;
-	kern_return_t ret = new_user_client(h, ends->id, type, &client);
+	kern_return_t ret = new_user_client(h, ends->id, type, ends->entitlements, &client);
 	struct connection *c = NULL;
 	if (ret == kIOReturnSuccess) {
 		memory = sock = bell = -1; // consumed

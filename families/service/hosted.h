@@ -30,6 +30,7 @@ struct hosted {
 	IOService *service;  // owned; NULL until started
 	uint64_t opening;    // life queue: the connection that NewUserClient is called for
 	pthread_mutex_t lock;
+	OSDictionary *entitlements; // lock: of whom NewUserClient is called for; owned
 	struct list connections;    // lock
 	struct list children;       // lock: services made with Create
 	struct list links;          // lock: drivers that run on one of these services

@@ -10,11 +10,13 @@
 #include <base/reason.h>
 #include <families/service/connection.h>
 #include <families/service/regions.h>
+#include <families/service/user_client.h>
 #include <opendext/driver.h>
 #include <runtime/memory.h>
 
 struct IOUserClient_IVars {
-	struct regions *regions; // owned
+	struct regions *regions;    // owned
+	OSDictionary *entitlements; // owned, never changed; NULL: it has no application
 };
 
 bool IMPL(IOUserClient, init)
@@ -31,6 +33,7 @@ void IMPL(IOUserClient, free)
 {
 	if (self->ivars != NULL) {
 		regions_free(self->ivars->regions);
+		OSObjectRelease(self->ivars->entitlements);
 		free(self->ivars);
 		self->ivars = NULL;
 	}
@@ -43,6 +46,31 @@ kern_return_t IMPL(IOUserClient, CopyClientMemoryForType)
 	(void)memory;
 	return refuse(kIOReturnUnsupported, "%s shares no memory of type %llu",
 		      IOUserClient_as_OSObject(self)->meta->name, (unsigned long long)type);
+}
+
+/* --- who the application is --- */
+
+void user_client_set_entitlements(IOUserClient *client, OSDictionary *entitlements)
+{
+	if (client->ivars == NULL || entitlements == NULL)
+		return;
+	OSObjectRetain(entitlements);
+	OSObjectRelease(client->ivars->entitlements);
+	client->ivars->entitlements = entitlements;
+}
+
+kern_return_t IOUserClient_CopyClientEntitlements(IOUserClient *self, OSDictionary **entitlements)
+{
+	if (self == NULL || entitlements == NULL)
+		return refuse(kIOReturnBadArgument,
+			      "CopyClientEntitlements: an argument is missing");
+	if (self->ivars == NULL || self->ivars->entitlements == NULL)
+		return refuse(kIOReturnNotReady,
+			      "CopyClientEntitlements: %s was not made for an application, or "
+			      "its init never reached IOUserClient's",
+			      IOUserClient_as_OSObject(self)->meta->name);
+	*entitlements = OSDictionary_withDictionary(self->ivars->entitlements);
+	return *entitlements != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
 }
 
 /* --- the application's memory --- */

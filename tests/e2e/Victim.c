@@ -21,6 +21,7 @@
 struct Victim_IVars {
 	bool refuses_clients;
 	IOBufferMemoryDescriptor *shared;
+	uint64_t asked; // NewUserClient
 };
 
 struct VictimUserClient_IVars {
@@ -29,6 +30,7 @@ struct VictimUserClient_IVars {
 	uint64_t counted;         // VICTIM_COUNT
 	IOMemoryDescriptor *lent; // VICTIM_LEND
 	VictimRelay *relay;       // made when it is asked for
+	char entitled[2048];      // VICTIM_ENTITLED
 };
 
 /* --- the service --- */
@@ -126,6 +128,7 @@ kern_return_t IMPL(Victim, Start)
 
 kern_return_t IMPL(Victim, NewUserClient)
 {
+	self->ivars->asked++;
 	if (type != 0 || self->ivars->refuses_clients)
 		return kIOReturnUnsupported;
 	IOService *client = NULL;
@@ -169,6 +172,49 @@ void IMPL(VictimUserClient, forgotten)
 	(void)status;
 	(void)asyncData;
 	(void)asyncDataCount;
+}
+
+static void append_text(char *text, size_t room, const char *more)
+{
+	size_t used = strlen(text), n = strlen(more);
+	if (used + n < room)
+		memcpy(text + used, more, n + 1);
+}
+
+static void append_value(char *text, size_t room, OSObject *value)
+{
+	OSString *string = OSDynamicCast(OSString, value);
+	OSArray *array = OSDynamicCast(OSArray, value);
+	if (string != NULL)
+		append_text(text, room, OSString_getCStringNoCopy(string));
+	else if (OSDynamicCast(OSBoolean, value) != NULL)
+		append_text(text, room, "a boolean");
+	for (uint32_t i = 0; array != NULL && i < OSArray_getCount(array); i++) {
+		append_text(text, room, i > 0 ? "," : "");
+		append_value(text, room, OSArray_getObject(array, i));
+	}
+}
+
+kern_return_t IMPL(VictimUserClient, Start)
+{
+	OSDictionary *entitlements = NULL;
+	const char *key;
+	OSObject *value;
+	char *text = self->ivars->entitled;
+	size_t room = sizeof(self->ivars->entitled);
+	kern_return_t ret = VictimUserClient_super_Start(self, provider);
+	if (ret == kIOReturnSuccess)
+		ret = VictimUserClient_CopyClientEntitlements(self, &entitlements);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	for (uint32_t i = 0; OSDictionary_getEntry(entitlements, i, &key, &value); i++) {
+		append_text(text, room, key);
+		append_text(text, room, "=");
+		append_value(text, room, value);
+		append_text(text, room, "\n");
+	}
+	OSSafeReleaseNULL(entitlements);
+	return kIOReturnSuccess;
 }
 
 kern_return_t IMPL(VictimUserClient, Stop)
@@ -571,6 +617,22 @@ METHOD(count)
 	return kIOReturnSuccess;
 }
 
+METHOD(asked)
+{
+	(void)reference;
+	arguments->scalarOutput[0] = victim_of(target)->ivars->asked;
+	return kIOReturnSuccess;
+}
+
+METHOD(entitled)
+{
+	(void)reference;
+	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
+	const char *text = client->ivars->entitled;
+	arguments->structureOutput = OSData_withBytes(text, strlen(text) + 1);
+	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
 #define ANY kIOUserClientVariableStructureSize
 
 METHOD(misuse)
@@ -704,6 +766,8 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_ECHO_AGAIN] = { echo, 0, ANY, 0, ANY, 0, DEXT_IDEMPOTENT },
 	[VICTIM_DIE_AGAIN] = { die, 0, 0, 0, 0, 0, DEXT_IDEMPOTENT },
 	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
+	[VICTIM_ASKED] = { asked, 0, 0, 0, 1, 0 },
+	[VICTIM_ENTITLED] = { entitled, 0, 0, 0, 0, ANY },
 };
 
 kern_return_t IMPL(VictimUserClient, ExternalMethod)

@@ -64,9 +64,9 @@ static void run(const char *program, const char *option, const char *from, const
 	ck_assert_msg(status == 0, "%s %s %s failed", program, option, from);
 }
 
-static void make_bundle(const struct rig *rig, const char *misbehave)
+static void make_bundle(const struct rig *rig, const char *keys)
 {
-	char path[128], text[8192], extra[256] = "", plist[9000];
+	char path[128], text[8192], plist[10000];
 	snprintf(path, sizeof(path), "%s/bundles", rig->folder);
 	ck_assert_int_eq(mkdir(path, 0755), 0);
 	snprintf(path, sizeof(path), "%s/bundles/victim.dext", rig->folder);
@@ -77,13 +77,10 @@ static void make_bundle(const struct rig *rig, const char *misbehave)
 	ck_assert_ptr_nonnull(f);
 	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
 	fclose(f);
-	if (misbehave != NULL)
-		snprintf(extra, sizeof(extra), "<key>Misbehave</key><string>%s</string>",
-			 misbehave);
 	char *mark = strstr(text, "@EXTRA@");
 	ck_assert_ptr_nonnull(mark);
 	*mark = '\0';
-	snprintf(plist, sizeof(plist), "%s%s%s", text, extra, mark + strlen("@EXTRA@"));
+	snprintf(plist, sizeof(plist), "%s%s%s", text, keys, mark + strlen("@EXTRA@"));
 	snprintf(path, sizeof(path), "%s/bundles/victim.dext/Info.plist", rig->folder);
 	write_file(path, plist);
 }
@@ -107,10 +104,18 @@ static void exec_dextd(const struct rig *rig, const char *const *options, int re
 
 void rig_start(struct rig *rig, const char *misbehave, const char *const *options)
 {
+	char keys[256] = "";
+	if (misbehave != NULL)
+		snprintf(keys, sizeof(keys), "<key>Misbehave</key><string>%s</string>", misbehave);
+	rig_start_with(rig, keys, options);
+}
+
+void rig_start_with(struct rig *rig, const char *keys, const char *const *options)
+{
 	strcpy(rig->folder, "/tmp/dext-e2e.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(rig->folder));
 	ck_assert_int_eq(chmod(rig->folder, 0755), 0);
-	make_bundle(rig, misbehave);
+	make_bundle(rig, keys);
 
 	int ready[2];
 	ck_assert_int_eq(pipe(ready), 0);
@@ -180,8 +185,15 @@ void rig_wait_flag(IONotificationPortRef port, const int *flag)
 
 void rig_wait_explained(const char *device, const char *part)
 {
+	char command[256];
+	snprintf(command, sizeof(command), "why %s", device);
+	rig_wait_said(command, part);
+}
+
+void rig_wait_said(const char *arguments, const char *part)
+{
 	char command[256], text[16384];
-	snprintf(command, sizeof(command), "%s why %s 2>&1", need_env("DEXTCTL"), device);
+	snprintf(command, sizeof(command), "%s %s 2>&1", need_env("DEXTCTL"), arguments);
 	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
 	do {
 		FILE *f = popen(command, "r");
@@ -191,7 +203,7 @@ void rig_wait_explained(const char *device, const char *part)
 		if (strstr(text, part) != NULL)
 			return;
 	} while (clock_now_ns() < deadline);
-	ck_abort_msg("dextctl why %s does not say \"%s\":\n%s", device, part, text);
+	ck_abort_msg("dextctl %s does not say \"%s\":\n%s", arguments, part, text);
 }
 
 void rig_control(const char *command, const char *argument)

@@ -20,6 +20,8 @@ struct rig {
 /* `misbehave` is the personality's Misbehave key, NULL for none; `options` are further arguments of
  * dextd, ended by NULL, or NULL. OPENDEXT_SOCKET is set. */
 void rig_start(struct rig *rig, const char *misbehave, const char *const *options);
+/* The same, with further keys of the personality as property list text. */
+void rig_start_with(struct rig *rig, const char *keys, const char *const *options);
 /* Ends dextd and checks that it ended well, that no process of it is left, and that the test has no
  * more descriptors open than before. */
 void rig_stop(struct rig *rig);
@@ -32,6 +34,8 @@ io_connect_t rig_open(void);
 void rig_wait_flag(IONotificationPortRef port, const int *flag);
 /* Ask `dextctl why device` until it says `part`; fails the test after 10 s. */
 void rig_wait_explained(const char *device, const char *part);
+/* Ask `dextctl command` until it says `part`; fails the test after 10 s. */
+void rig_wait_said(const char *command, const char *part);
 /* Run `dextctl command argument`; fails the test when it fails. */
 void rig_control(const char *command, const char *argument);
 /* Entries of a process's folder of open descriptors: for comparing, before and after. */

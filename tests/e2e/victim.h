@@ -41,6 +41,8 @@ enum victim_method {
 	VICTIM_QUEUE_COUNT,  // out: calls of VICTIM_QUEUE_TELL, completions of VICTIM_QUEUE_LISTEN
 	VICTIM_FORGET, // out of VICTIM_KEEP: tells when what was kept is aborted; and makes an
 		       // action to the client itself that nobody cancels
+	VICTIM_ASKED,    // out: how often the service was asked for a user client
+	VICTIM_ENTITLED, // out: a structure: CopyClientEntitlements as "KEY=VALUE\n", at Start
 	VICTIM_METHODS,
 };
 

@@ -498,6 +498,14 @@ DriverClient_CreateMemoryDescriptorFromClient(DriverClient *self, uint64_t optio
 		DriverClient_as_IOUserClient(self), options, segmentsCount, segments, memory);
 }
 
+/*! IOUserClient::CopyClientEntitlements(): see IOUserClient_CopyClientEntitlements(). */
+static inline kern_return_t DriverClient_CopyClientEntitlements(DriverClient *self,
+								OSDictionary **entitlements)
+{
+	return IOUserClient_CopyClientEntitlements(DriverClient_as_IOUserClient(self),
+						   entitlements);
+}
+
 #pragma GCC visibility pop
 
 /* What DriverTransfer's author writes, and how it calls its super class. */
