@@ -197,7 +197,7 @@ bool async_refused(struct connection *c, struct async_call *call)
 
 void async_call_back(struct async_call *call, struct ring_event *event)
 {
-	if (decide(call, ASYNC_CALLED_BACK) != ASYNC_CALLED_BACK)
+	if (decide(call, ASYNC_CALLED_BACK) != ASYNC_CALLED_BACK || call->callback == 0)
 		return;
 	void *refcon = (void *)(uintptr_t)call->refcon;
 	uintptr_t callback = (uintptr_t)call->callback;

@@ -281,18 +281,32 @@ static kern_return_t settle(struct connection *c, struct async_call *begun,
 	return status;
 }
 
+/* A reference may name a callback, or serve only to make the call asynchronous. */
+static kern_return_t check_reference(const uint64_t *reference, uint32_t n)
+{
+	if (reference != NULL && n < 1)
+		return refuse(kIOReturnBadArgument, "a reference of no words");
+	if (n > kIOAsyncReferenceCountMax)
+		return refuse(kIOReturnBadArgument, "a reference of %u words: at most %u", n,
+			      (unsigned)kIOAsyncReferenceCountMax);
+	if (reference != NULL && n >= kIOAsyncCalloutCount &&
+	    reference[kIOAsyncCalloutFuncIndex] == 0)
+		return refuse(kIOReturnBadArgument, "the reference has no callback");
+	return kIOReturnSuccess;
+}
+
 static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach_port_t wakePort,
 				const uint64_t *reference, uint32_t referenceCnt,
 				const struct call_arguments *a)
 {
 	struct async_call *begun;
 	reason_clear();
-	if (reference == NULL || referenceCnt < kIOAsyncCalloutCount ||
-	    reference[kIOAsyncCalloutFuncIndex] == 0)
-		return refuse(kIOReturnBadArgument,
-			      "an asynchronous call needs a reference of kIOAsyncCalloutCount "
-			      "words with a callback");
-	kern_return_t status = check(a);
+	static const uint64_t dummy[kIOAsyncCalloutCount];
+	kern_return_t status = check_reference(reference, referenceCnt);
+	if (status == kIOReturnSuccess)
+		status = check(a);
+	if (reference == NULL || referenceCnt < kIOAsyncCalloutCount)
+		reference = dummy;
 	if (status != kIOReturnSuccess)
 		return status;
 	struct connection *c = connection_get(connection);

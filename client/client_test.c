@@ -543,6 +543,45 @@ static bool refuse_async(struct fake *from, const struct ring_request *request,
 	return true;
 }
 
+/* The library makes the call asynchronous all the same; what completes it calls nobody. */
+START_TEST(a_call_without_a_callback_is_complete_by_itself)
+{
+	struct fake_driver driver;
+	struct heard heard = { 0 };
+	uint64_t reference[9] = { 0 };
+	open_all();
+	fake_driver_start(&driver, &fake, accept_async);
+	for (uint32_t n = 0; n < kIOAsyncCalloutCount; n++) {
+		atomic_store(&last_async, 0);
+		ck_assert_int_eq(IOConnectCallAsyncScalarMethod(
+					 connection, 0, IONotificationPortGetMachPort(port),
+					 n > 0 ? reference : NULL, n, NULL, 0, NULL, NULL),
+				 kIOReturnSuccess);
+		ck_assert_uint_ne(atomic_load(&last_async), 0);
+		fake_complete(&fake, atomic_load(&last_async), kIOReturnSuccess, 0);
+	}
+	ck_assert_int_eq(call_async((void (*)(void))hear0, &heard), kIOReturnSuccess);
+	fake_complete(&fake, atomic_load(&last_async), kIOReturnSuccess, 0);
+	dispatch_until(&heard.n, 1);
+
+	static const struct {
+		uint32_t n;
+		const char *reason;
+	} bad[] = { { 0, "a reference of no words" },
+		    { 9, "a reference of 9 words: at most 8" },
+		    { 3, "no callback" } };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		ck_assert_int_eq(IOConnectCallAsyncScalarMethod(
+					 connection, 0, IONotificationPortGetMachPort(port),
+					 reference, bad[i].n, NULL, 0, NULL, NULL),
+				 kIOReturnBadArgument);
+		assert_reason(bad[i].reason);
+	}
+	fake_driver_stop(&driver);
+	close_all();
+}
+END_TEST
+
 START_TEST(a_refused_call_never_calls_back)
 {
 	struct fake_driver driver;
@@ -1331,7 +1370,8 @@ UNIT_TESTS("client", without_dextd_there_is_a_reason, a_dextd_that_hangs_up_is_a
 	   threads_call_at_once, a_reply_larger_than_asked_for_ends_the_connection,
 	   closing_ends_the_calls_of_other_threads, a_caller_finds_its_driver_gone_by_itself,
 	   a_completion_finds_its_callback, a_call_may_complete_more_than_once,
-	   a_refused_call_never_calls_back, a_call_that_ends_with_its_connection_never_calls_back,
+	   a_call_without_a_callback_is_complete_by_itself, a_refused_call_never_calls_back,
+	   a_call_that_ends_with_its_connection_never_calls_back,
 	   a_call_that_called_back_passes_for_accepted, what_a_driver_owes_completes_when_it_dies,
 	   a_restart_settles_what_the_dead_driver_owed,
 	   what_a_driver_owes_completes_when_it_sends_garbage,

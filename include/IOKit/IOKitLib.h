@@ -179,11 +179,15 @@ kern_return_t IOConnectCallStructMethod(io_connect_t connection, uint32_t select
  *   completion: 0 IOAsyncCallback0, 1 IOAsyncCallback1, 2 IOAsyncCallback2, more IOAsyncCallback;
  * - with reference[kIOAsyncCalloutRefconIndex] as its first argument,
  *
- * with referenceCnt = kIOAsyncCalloutCount. An accepted call completes once even when the driver
- * dies or the connection is closed: then with kIOReturnAborted and no values; a callback that
+ * with referenceCnt from kIOAsyncCalloutCount to kIOAsyncReferenceCountMax. Without a reference
+ * (NULL, or fewer words) nobody is called back. An accepted call completes once even when the
+ *driver dies or the connection is closed: then with kIOReturnAborted and no values; a callback that
  * expects values looks at `result` first. A driver may complete the same call further times. A
  * call that was refused never calls back.
  */
+enum {
+	kIOAsyncReferenceCountMax = 8,
+};
 enum {
 	kIOAsyncReservedIndex = 0,
 	kIOAsyncCalloutFuncIndex = 1,
