@@ -149,12 +149,28 @@ static uint64_t input_size(const IOUserClientMethodArguments *arguments)
 	return size;
 }
 
+static kern_return_t check_completion(const IOUserClientMethodArguments *arguments,
+				      const IOUserClientMethodDispatch *dispatch)
+{
+	uint32_t wanted = dispatch->checkCompletionExists;
+	if (wanted == kIOUserClientVariableStructureSize ||
+	    wanted == (arguments->completion != NULL ? 1 : 0))
+		return kIOReturnSuccess;
+	if (wanted > 1)
+		return refuse(kIOReturnBadArgument,
+			      "selector %llu: its row's checkCompletionExists is %u: 0, 1 or "
+			      "0xffffffff",
+			      (unsigned long long)arguments->selector, wanted);
+	return refuse(kIOReturnBadArgument, "selector %llu is %s",
+		      (unsigned long long)arguments->selector,
+		      wanted == 1 ? "asynchronous: call it by IOConnectCallAsync…Method"
+				  : "not asynchronous: call it by IOConnectCall…Method");
+}
+
 static kern_return_t check_arguments(const IOUserClientMethodArguments *arguments,
 				     const IOUserClientMethodDispatch *dispatch)
 {
 	const struct check checks[] = {
-		{ "asynchronous completions", dispatch->checkCompletionExists,
-		  arguments->completion != NULL },
 		{ "input scalars", dispatch->checkScalarInputCount, arguments->scalarInputCount },
 		{ "bytes of input structure", dispatch->checkStructureInputSize,
 		  input_size(arguments) },
@@ -174,21 +190,68 @@ static kern_return_t check_arguments(const IOUserClientMethodArguments *argument
 	return kIOReturnSuccess;
 }
 
+static kern_return_t call_row(IOUserClient *client, IOUserClientMethodArguments *arguments,
+			      const IOUserClientMethodDispatch *dispatch, OSObject *target,
+			      void *reference)
+{
+	kern_return_t ret = check_completion(arguments, dispatch);
+	if (ret == kIOReturnSuccess)
+		ret = check_arguments(arguments, dispatch);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	if (dispatch->function == NULL)
+		return refuse(kIOReturnNoCompletion, "selector %llu has no function in its table",
+			      (unsigned long long)arguments->selector);
+	if ((dispatch->dextFlags & DEXT_IDEMPOTENT) != 0)
+		connection_note_idempotent(client, arguments);
+	return dispatch->function(target, reference, arguments);
+}
+
 kern_return_t IMPL(IOUserClient, ExternalMethod)
 {
 	if (dispatch == NULL)
 		return refuse(kIOReturnBadArgument, "selector %llu is not one of %s's methods",
 			      (unsigned long long)selector,
 			      IOUserClient_as_OSObject(self)->meta->name);
-	kern_return_t ret = check_arguments(arguments, dispatch);
+	return call_row(self, arguments, dispatch, target, reference);
+}
+
+kern_return_t dext_dispatch(IOUserClient *client, uint64_t selector,
+			    IOUserClientMethodArguments *arguments,
+			    const IOUserClientMethodDispatch *table, size_t rows, OSObject *target,
+			    void *reference)
+{
+	if (client == NULL || arguments == NULL || (table == NULL && rows > 0))
+		return refuse(kIOReturnBadArgument, "dext_dispatch: an argument is missing");
+	if (selector >= rows)
+		return refuse(kIOReturnBadArgument, "selector %llu is not one of %s's %zu methods",
+			      (unsigned long long)selector,
+			      IOUserClient_as_OSObject(client)->meta->name, rows);
+	return call_row(client, arguments, &table[selector], target, reference);
+}
+
+kern_return_t dext_structure_input(const IOUserClientMethodArguments *arguments, const void **bytes,
+				   size_t *size, IOMemoryMap **map)
+{
+	if (arguments == NULL || bytes == NULL || size == NULL || map == NULL)
+		return refuse(kIOReturnBadArgument, "dext_structure_input: an argument is missing");
+	*bytes = NULL;
+	*size = 0;
+	*map = NULL;
+	if (arguments->structureInputDescriptor == NULL) {
+		if (arguments->structureInput != NULL) {
+			*bytes = OSData_getBytesNoCopy(arguments->structureInput);
+			*size = OSData_getLength(arguments->structureInput);
+		}
+		return kIOReturnSuccess;
+	}
+	kern_return_t ret = IOMemoryDescriptor_CreateMapping(arguments->structureInputDescriptor, 0,
+							     0, 0, 0, 0, map);
 	if (ret != kIOReturnSuccess)
 		return ret;
-	if (dispatch->function == NULL)
-		return refuse(kIOReturnNoCompletion, "selector %llu has no function in its table",
-			      (unsigned long long)selector);
-	if ((dispatch->dextFlags & DEXT_IDEMPOTENT) != 0)
-		connection_note_idempotent(self, arguments);
-	return dispatch->function(target, reference, arguments);
+	*bytes = (const void *)(uintptr_t)IOMemoryMap_GetAddress(*map);
+	*size = IOMemoryMap_GetLength(*map);
+	return kIOReturnSuccess;
 }
 
 kern_return_t dext_async_complete(OSAction *action, IOReturn status, const uint64_t *data,

@@ -17,7 +17,11 @@ typedef struct OSAction OSAction;
 typedef struct IOMemoryDescriptor IOMemoryDescriptor;
 #endif
 
-/* Fields after a call's inputs are the method's to fill; all objects are borrowed for the call:
+/* A structure of up to 4096 bytes is structureInput. A larger one is structureInputDescriptor, and
+ * structureInput is NULL: a method whose row takes any size looks at both, or calls
+ * dext_structure_input (<opendext/driver.h>).
+ *
+ * Fields after a call's inputs are the method's to fill; all objects are borrowed for the call:
  * a method that completes later retains `completion`.
  *
  * A structure above 4096 bytes is memory that the application shares with this process, mapped here
@@ -30,7 +34,7 @@ typedef struct IOUserClientMethodArguments {
 	OSAction *completion; // NULL: a synchronous call
 	const uint64_t *scalarInput;
 	uint32_t scalarInputCount;
-	OSData *structureInput;                       // NULL: none
+	OSData *structureInput;                       // NULL: none, or above 4096 bytes
 	IOMemoryDescriptor *structureInputDescriptor; // instead of it above 4096 bytes
 	uint64_t *scalarOutput;
 	uint32_t scalarOutputCount; // in: room; the method lowers it to what it wrote

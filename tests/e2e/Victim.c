@@ -339,14 +339,11 @@ static kern_return_t map_bytes(IOMemoryDescriptor *memory, struct bytes *bytes)
 
 static kern_return_t find_input(const IOUserClientMethodArguments *arguments, struct bytes *in)
 {
+	const void *bytes = NULL;
 	*in = (struct bytes){ 0 };
-	if (arguments->structureInputDescriptor != NULL)
-		return map_bytes(arguments->structureInputDescriptor, in);
-	if (arguments->structureInput == NULL)
-		return kIOReturnBadArgument;
-	in->at = (uint8_t *)(uintptr_t)OSData_getBytesNoCopy(arguments->structureInput);
-	in->size = OSData_getLength(arguments->structureInput);
-	return kIOReturnSuccess;
+	kern_return_t ret = dext_structure_input(arguments, &bytes, &in->size, &in->map);
+	in->at = (uint8_t *)(uintptr_t)bytes;
+	return ret == kIOReturnSuccess && in->size == 0 ? kIOReturnBadArgument : ret;
 }
 
 static kern_return_t invert_into_memory(const struct bytes *in, IOMemoryDescriptor *memory)
@@ -773,8 +770,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 kern_return_t IMPL(VictimUserClient, ExternalMethod)
 {
 	(void)target;
-	if (selector < VICTIM_METHODS)
-		dispatch = &methods[selector];
-	return VictimUserClient_super_ExternalMethod(self, selector, arguments, dispatch,
-						     VictimUserClient_as_OSObject(self), reference);
+	(void)dispatch;
+	return dext_dispatch(VictimUserClient_as_IOUserClient(self), selector, arguments, methods,
+			     VICTIM_METHODS, VictimUserClient_as_OSObject(self), reference);
 }

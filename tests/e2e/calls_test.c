@@ -117,7 +117,13 @@ START_TEST(wrong_counts_are_refused)
 	assert_refused(IOConnectCallScalarMethod(victim, VICTIM_OPEN, NULL, 0, NULL, &count),
 		       kIOReturnBadArgument, "output scalars");
 	assert_refused(IOConnectCallScalarMethod(victim, VICTIM_COMPLETE, in, 1, NULL, NULL),
-		       kIOReturnBadArgument, "asynchronous");
+		       kIOReturnBadArgument, "is asynchronous: call it by IOConnectCallAsync");
+	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
+	assert_refused(IOConnectCallAsyncScalarMethod(victim, VICTIM_POKE,
+						      IONotificationPortGetMachPort(port), NULL, 0,
+						      in, 2, NULL, NULL),
+		       kIOReturnBadArgument, "is not asynchronous: call it by IOConnectCall");
+	IONotificationPortDestroy(port);
 	assert_refused(IOConnectCallScalarMethod(victim, VICTIM_NO_FUNCTION, NULL, 0, NULL, NULL),
 		       kIOReturnNoCompletion, "no function");
 }
@@ -180,6 +186,22 @@ START_TEST(an_asynchronous_call_completes_with_its_values)
 	ck_assert_uint_eq(c.n, 16);
 	for (uint32_t i = 0; i < 16; i++)
 		ck_assert_uint_eq(c.values[i], i + 1);
+	IONotificationPortDestroy(port);
+}
+END_TEST
+
+/* The driver let go of the call after its completion with 17 was refused: nothing was cut. */
+START_TEST(seventeen_values_complete_nothing)
+{
+	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
+	struct completion c = { 0 };
+	uint64_t n = 17;
+	ck_assert_int_eq(
+		call_async(port, VICTIM_COMPLETE, &n, 1, &c, (void *)(uintptr_t)on_completion0),
+		kIOReturnSuccess);
+	rig_wait_flag(port, &c.times);
+	ck_assert_int_eq(c.result, kIOReturnAborted);
+	ck_assert_int_eq(c.times, 1);
 	IONotificationPortDestroy(port);
 }
 END_TEST
@@ -327,6 +349,7 @@ int main(void)
 	tcase_add_test(tc, wrong_counts_are_refused);
 	tcase_add_test(tc, a_result_that_does_not_fit_is_refused);
 	tcase_add_test(tc, an_asynchronous_call_completes_with_its_values);
+	tcase_add_test(tc, seventeen_values_complete_nothing);
 	tcase_add_test(tc, a_completion_that_is_dropped_is_aborted);
 	tcase_add_test(tc, a_refused_asynchronous_call_never_completes);
 	tcase_add_test(tc, an_application_that_does_not_read_is_refused_and_loses_nothing);
