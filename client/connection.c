@@ -144,10 +144,17 @@ void connection_forget_port(struct connection *c, struct IONotificationPort *por
 		object_unref(&port->object);
 }
 
+/* Once: by IOServiceClose, or when the last reference is given back. */
 static void connection_close(struct object *object)
 {
 	struct connection *c = connection_of(object);
 	struct DextDirectory_Close_Msg msg = { .connection = c->id };
+	pthread_mutex_lock(&c->lock);
+	bool again = c->closed;
+	c->closed = true;
+	pthread_mutex_unlock(&c->lock);
+	if (again)
+		return;
 	restart_unregister(c);
 	pthread_mutex_lock(&c->lock);
 	end_locked(c, "the application closed the connection");
@@ -274,8 +281,71 @@ kern_return_t IOServiceClose(io_connect_t connect)
 	struct connection *c = connection_get(connect);
 	if (c == NULL)
 		return kIOReturnBadArgument;
+	connection_close(&c->object);
 	connection_unref(c);
 	return handle_release(connect);
+}
+
+kern_return_t IOConnectAddRef(io_connect_t connect)
+{
+	reason_clear();
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	connection_unref(c);
+	return handle_retain(connect);
+}
+
+kern_return_t IOConnectRelease(io_connect_t connect)
+{
+	reason_clear();
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	connection_unref(c);
+	return handle_release(connect);
+}
+
+kern_return_t IOConnectGetService(io_connect_t connect, io_service_t *service)
+{
+	reason_clear();
+	if (service == NULL)
+		return refuse(kIOReturnBadArgument, "service is NULL");
+	*service = IO_OBJECT_NULL;
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	*service = entry_new(c->entry);
+	connection_unref(c);
+	return *service != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
+/* --- properties, which a driver's user client has none to set of --- */
+
+kern_return_t IOConnectSetProperties(io_connect_t connect, OSDictionary *properties)
+{
+	reason_clear();
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
+	connection_unref(c);
+	if (properties == NULL)
+		return refuse(kIOReturnBadArgument, "properties is NULL");
+	return refuse(kIOReturnUnsupported,
+		      "a driver's user client takes no properties: call a method of the driver");
+}
+
+kern_return_t IOConnectSetProperty(io_connect_t connect, const char *key, OSObject *value)
+{
+	reason_clear();
+	if (key == NULL || value == NULL)
+		return refuse(kIOReturnBadArgument, "key or value is NULL");
+	OSDictionary *one = OSDictionary_withCapacity(1);
+	kern_return_t status = one != NULL && OSDictionary_setObject(one, key, value)
+				       ? IOConnectSetProperties(connect, one)
+				       : refuse(kIOReturnNoMemory, "out of memory");
+	OSObjectRelease(one);
+	return status;
 }
 
 /* --- latency --- */

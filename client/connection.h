@@ -35,6 +35,7 @@ struct connection {
 	int doorbell_fds[RING_DOORBELLS]; // owned; those after the first come with the lock held
 
 	pthread_mutex_t lock; // guards what follows, and reading of socket and events
+	bool closed;          // by IOServiceClose, though others may still hold it
 	bool ended;           // closed, or the driver is gone and is not replaced
 	bool socket_lost;     // the driver is gone, and dextd will say what follows
 	uint32_t generation;  // of the driver at the other end of the socket

@@ -118,37 +118,6 @@ kern_return_t IORegistryEntryCreateProperty(io_registry_entry_t entry, const cha
 	return status;
 }
 
-static bool is_text(OSObject *value, const char *text)
-{
-	OSString *string = OSDynamicCast(OSString, value);
-	return string != NULL && OSString_isEqualToCString(string, text);
-}
-
-static bool conforms(OSDictionary *properties, const char *class_name)
-{
-	OSArray *classes =
-		OSDynamicCast(OSArray, OSDictionary_getObject(properties, "IOUserClasses"));
-	for (uint32_t i = 0; classes != NULL && i < OSArray_getCount(classes); i++)
-		if (is_text(OSArray_getObject(classes, i), class_name))
-			return true;
-	return is_text(OSDictionary_getObject(properties, kIOUserClassKey), class_name) ||
-	       is_text(OSDictionary_getObject(properties, kIOObjectClassKey), class_name) ||
-	       strcmp(class_name, "IOService") == 0;
-}
-
-bool IOObjectConformsTo(io_object_t object, const char *className)
-{
-	OSDictionary *properties;
-	reason_clear();
-	if (className == NULL)
-		return refuse(kIOReturnBadArgument, "className is NULL") == kIOReturnSuccess;
-	if (IORegistryEntryCreateProperties(object, &properties) != kIOReturnSuccess)
-		return false;
-	bool is = conforms(properties, className);
-	OSObjectRelease(properties);
-	return is;
-}
-
 kern_return_t IORegistryEntryGetName(io_registry_entry_t entry, io_name_t name)
 {
 	OSObject *value;

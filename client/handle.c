@@ -134,6 +134,17 @@ struct object *handle_get(io_object_t handle, enum object_kind kind)
 	return object;
 }
 
+kern_return_t handle_kind(io_object_t handle, enum object_kind *kind)
+{
+	pthread_mutex_lock(&lock);
+	struct place *place = find(handle);
+	bool found = place != NULL;
+	if (found)
+		*kind = place->object->kind;
+	pthread_mutex_unlock(&lock);
+	return found ? kIOReturnSuccess : refuse_handle(handle);
+}
+
 kern_return_t handle_retain(io_object_t handle)
 {
 	pthread_mutex_lock(&lock);

@@ -34,5 +34,6 @@ struct object *object_unref(struct object *object); // NULL is ignored; returns 
 io_object_t handle_new(struct object *object);
 /* Returned; NULL and a reason when it is no `kind`. */
 struct object *handle_get(io_object_t handle, enum object_kind kind);
+kern_return_t handle_kind(io_object_t handle, enum object_kind *kind);
 kern_return_t handle_retain(io_object_t handle);
 kern_return_t handle_release(io_object_t handle);

@@ -123,6 +123,14 @@ io_object_t IOIteratorNext(io_iterator_t handle)
 	return found ? entry_new(id) : IO_OBJECT_NULL;
 }
 
+bool IOIteratorIsValid(io_iterator_t handle)
+{
+	reason_clear();
+	struct object *object = handle_get(handle, OBJECT_ITERATOR);
+	object_unref(object);
+	return object != NULL;
+}
+
 void IOIteratorReset(io_iterator_t handle)
 {
 	reason_clear();

@@ -48,6 +48,16 @@ OSDictionary *IORegistryEntryIDMatching(uint64_t entryID)
 			     value != NULL ? OSNumber_as_OSObject(value) : NULL);
 }
 
+OSDictionary *IOBSDNameMatching(mach_port_t mainPort, uint32_t options, const char *bsdName)
+{
+	(void)mainPort;
+	if (options != 0) {
+		refuse(kIOReturnBadArgument, "options must be 0");
+		return NULL;
+	}
+	return matching_with_text(kIOBSDNameKey, bsdName);
+}
+
 /* The entries are returned. */
 static kern_return_t copy_matching(OSDictionary *matching, OSArray **entries)
 {

@@ -342,6 +342,8 @@ OSDictionary *registry_copy(const struct entry *entry)
 	if (properties_set_number(copy, "IORegistryEntryID", entry->id) &&
 	    properties_set_string(copy, "IORegistryEntryName", entry->name) &&
 	    properties_set_string(copy, "IOObjectClass", entry->class_name) &&
+	    (entry->parent == NULL ||
+	     properties_set_number(copy, "OpenDextParent", entry->parent->id)) &&
 	    (entry->user_class[0] == '\0' ||
 	     properties_set_string(copy, "IOUserClass", entry->user_class)) &&
 	    properties_set_number(copy, "OpenDextBusy", entry->busy) &&

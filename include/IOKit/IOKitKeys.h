@@ -5,6 +5,10 @@
 
 #include <DriverKit/IOKitKeys.h>
 
+/* A key that nothing here has, and the id of the entry above; the root has none. */
+#define kIOBSDNameKey      "IOBSDName"
+#define kOpenDextParentKey "OpenDextParent"
+
 /* What IOServiceAddMatchingNotification tells: services that were published, matched, either for
  * the first time, that are about to end, or that ended. */
 #define kIOPublishNotification       "IOServicePublish"

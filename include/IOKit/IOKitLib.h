@@ -48,6 +48,9 @@ typedef io_object_t io_service_t;
 /* Room for a name, terminator included. */
 typedef char io_name_t[128];
 
+/* Room for a path, terminator included. */
+typedef char io_string_t[512];
+
 /* No object; no port; the one dextd there is. */
 #define IO_OBJECT_NULL     ((io_object_t)0)
 #define MACH_PORT_NULL     ((mach_port_t)0)
@@ -74,6 +77,9 @@ OSDictionary *IOServiceNameMatching(const char *name);
 /* What matches the one entry with this id. Otherwise as IOServiceMatching. */
 OSDictionary *IORegistryEntryIDMatching(uint64_t entryID);
 
+/* What has no counterpart here: looking for it is refused with a reason. options: 0. */
+OSDictionary *IOBSDNameMatching(mach_port_t mainPort, uint32_t options, const char *bsdName);
+
 /* --- finding: `matching` is consumed, also on failure --- */
 
 /* The first match, returned, or IO_OBJECT_NULL (dext_last_reason() tells "none" from "no dextd").
@@ -92,9 +98,6 @@ kern_return_t IOServiceGetMatchingServices(mach_port_t mainPort, OSDictionary *m
 kern_return_t IOObjectRetain(io_object_t object);
 kern_return_t IOObjectRelease(io_object_t object);
 
-/* Is the entry of this class, or of one derived from it? False: no, or it has ended. */
-bool IOObjectConformsTo(io_object_t object, const char *className);
-
 /* Are they the same registry entry? */
 bool IOObjectIsEqualTo(io_object_t object, io_object_t other);
 
@@ -103,6 +106,17 @@ io_object_t IOIteratorNext(io_iterator_t iterator);
 
 /* Begin again. Of a notification's iterator nothing: what it gave, it has given. */
 void IOIteratorReset(io_iterator_t iterator);
+
+/* Always, for an iterator: it holds what there was when it was made, whatever happens since. */
+bool IOIteratorIsValid(io_iterator_t iterator);
+
+/* The class in dextd's registry: IOUserService of a driver's service, IOUserUserClient of a
+ * connection. kIOReturnNotFound: the entry has ended. */
+kern_return_t IOObjectGetClass(io_object_t object, io_name_t className);
+
+/* Is the object of this class, or of one derived from it? A service is also of its driver's class,
+ * of those that this is derived from, and of IOService. False: no, or it has ended. */
+bool IOObjectConformsTo(io_object_t object, const char *className);
 
 /* --- the registry --- */
 
@@ -117,6 +131,31 @@ kern_return_t IORegistryEntryCreateProperties(io_registry_entry_t entry, OSDicti
 
 /* One property, as it is now: returned. kIOReturnNotFound: the entry has none of that name. */
 kern_return_t IORegistryEntryCreateProperty(io_registry_entry_t entry, const char *key,
+					    OSObject **value);
+
+/* `plane` is kIOServicePlane. kIOReturnNotFound: there is none above, or below. Entries and
+ * iterators come with a reference. */
+io_registry_entry_t IORegistryGetRootEntry(mach_port_t mainPort);
+kern_return_t IORegistryEntryGetParentEntry(io_registry_entry_t entry, const char *plane,
+					    io_registry_entry_t *parent);
+kern_return_t IORegistryEntryGetChildEntry(io_registry_entry_t entry, const char *plane,
+					   io_registry_entry_t *child);
+kern_return_t IORegistryEntryGetChildIterator(io_registry_entry_t entry, const char *plane,
+					      io_iterator_t *iterator);
+
+/* "IOService:/name@id/name@id"; for people, and to tell entries apart. */
+kern_return_t IORegistryEntryGetPath(io_registry_entry_t entry, const char *plane,
+				     io_string_t path);
+
+/* Where IORegistryEntrySearchProperty looks beside the entry itself. */
+enum {
+	kIORegistryIterateRecursively = 1, // down, each entry before those below it
+	kIORegistryIterateParents = 2,     // with the other: up instead
+};
+
+/* The first value that is found, returned: of the entry itself (options 0), or from it on. */
+kern_return_t IORegistryEntrySearchProperty(io_registry_entry_t entry, const char *plane,
+					    const char *key, IOOptionBits options,
 					    OSObject **value);
 
 /* --- busy --- */
@@ -148,6 +187,17 @@ kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32
 /* Close and release. Calls under way on other threads end; what is mapped is unmapped. Outstanding
  * asynchronous calls complete with kIOReturnAborted. */
 kern_return_t IOServiceClose(io_connect_t connect);
+
+/* Further references to a connection: IOServiceClose ends it whoever has any, and each of the
+ * others is still to be given back, by a second IOServiceClose, which does no more than that, or by
+ * IOConnectRelease, which closes what is not closed with the last. */
+kern_return_t IOConnectAddRef(io_connect_t connect);
+kern_return_t IOConnectRelease(io_connect_t connect);
+/* The service that the connection was opened to, with a reference. */
+kern_return_t IOConnectGetService(io_connect_t connect, io_service_t *service);
+/* kIOReturnUnsupported, as of all drivers' user clients: a method of the driver is the way. */
+kern_return_t IOConnectSetProperties(io_connect_t connect, OSDictionary *properties);
+kern_return_t IOConnectSetProperty(io_connect_t connect, const char *key, OSObject *value);
 
 /*
  * Call the method `selector` of the driver's user client and wait for its result: at most 16
