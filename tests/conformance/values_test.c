@@ -178,11 +178,14 @@ void IMPL(Speaker, say)
 	n_said += wordsCount;
 }
 
+static OSString *made; // by the last call of ask
+
 kern_return_t IMPL(Speaker, ask)
 {
 	(void)self;
 	*number = OSObjectGetRetainCount(question);
-	*answer = OSString_withCString("answer");
+	made = OSString_withCString("answer");
+	*answer = made;
 	return status;
 }
 
@@ -255,6 +258,7 @@ START_TEST(arguments_are_borrowed_and_results_are_returned)
 	status = kIOReturnBusy;
 	ck_assert_int_eq(Speaker_ask(speaker, question, NULL, &answer), kIOReturnBusy);
 	ck_assert_ptr_null(answer);
+	OSObjectRelease(made); // which nobody took: it stays its maker's
 	OSObjectRelease(question);
 	OSObjectRelease(speaker);
 }
