@@ -4,6 +4,8 @@
 
 #include <objects/invoke.h>
 
+#include <string.h>
+
 #include <base/log.h>
 #include <base/reason.h>
 #include <objects/ledger.h>
@@ -82,4 +84,25 @@ kern_return_t OSMethodRefuse(const struct OSMethodShape *shape, kern_return_t st
 	if ((shape->flags & kOSMethodOneway) != 0)
 		log_error("%s", reason_last());
 	return status;
+}
+
+/* A message is the author's struct: its pointers are read without a type of their own. */
+static OSObject *object_at(const struct OSMethodShape *shape, const void *msg, uint16_t index)
+{
+	OSObject *object;
+
+	memcpy(&object, (const char *)msg + shape->objects[index], sizeof(object));
+	return object;
+}
+
+void message_keep_objects(const struct OSMethodShape *shape, const void *msg)
+{
+	for (uint16_t i = 0; i < shape->n_objects; i++)
+		OSObjectRetain(object_at(shape, msg, i));
+}
+
+void message_release_objects(const struct OSMethodShape *shape, const void *msg)
+{
+	for (uint16_t i = 0; i < shape->n_objects; i++)
+		OSObjectRelease(object_at(shape, msg, i));
 }

@@ -22,3 +22,8 @@ void object_router_set(object_router_fn router); // NULL: none
  */
 typedef void (*object_state_free_fn)(OSObject *self);
 void object_state_free_set(object_state_free_fn free_state); // NULL: none
+
+/* Keep the objects that enter with a message, for whoever copies it and delivers it later; and let
+ * go of them. */
+void message_keep_objects(const struct OSMethodShape *shape, const void *msg);
+void message_release_objects(const struct OSMethodShape *shape, const void *msg);

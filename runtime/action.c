@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include <base/reason.h>
+#include <objects/invoke.h>
 #include <runtime/route.h>
 #include <runtime/strand.h>
 
@@ -290,20 +291,9 @@ void action_end(OSAction *action)
 	OSObjectRelease(action);
 }
 
-static OSObject *object_at(const struct OSMethodShape *shape, const void *msg, uint16_t index)
-{
-	OSObject *object;
-
-	memcpy(&object, (const char *)msg + shape->objects[index], sizeof(object));
-	return object;
-}
-
 static void invocation_free(struct invocation *invocation)
 {
-	const struct OSMethodShape *shape = invocation->shape;
-
-	for (uint16_t i = 0; i < shape->n_objects; i++)
-		OSObjectRelease(object_at(shape, invocation->msg, i));
+	message_release_objects(invocation->shape, invocation->msg);
 	free(invocation);
 }
 
@@ -336,8 +326,7 @@ static kern_return_t deliver_later(OSAction *action, const struct OSMethodShape 
 	invocation->action = action;
 	invocation->shape = shape;
 	memcpy(invocation->msg, msg, shape->msg_size);
-	for (uint16_t i = 0; i < shape->n_objects; i++)
-		OSObjectRetain(object_at(shape, msg, i));
+	message_keep_objects(shape, msg);
 	if (post_to_target(action->ivars, &invocation->item))
 		return kIOReturnSuccess;
 	invocation_free(invocation);

@@ -26,6 +26,7 @@
 #include <base/reason.h>
 #include <base/text.h>
 #include <families/remote/reference.h>
+#include <objects/invoke.h>
 #include <protocol/peer.h>
 #include <runtime/action.h>
 
@@ -279,20 +280,11 @@ struct outgoing {
 	max_align_t msg[];
 };
 
-static OSObject *object_at(const struct OSMethodShape *shape, const void *msg, uint16_t index)
-{
-	OSObject *object;
-
-	memcpy(&object, (const char *)msg + shape->objects[index], sizeof(object));
-	return object;
-}
-
 static void outgoing_free(struct outgoing *out)
 {
 	const struct message *m = &out->message;
 
-	for (uint16_t i = 0; i < m->shape->n_objects; i++)
-		OSObjectRelease(object_at(m->shape, m->msg, i));
+	message_release_objects(m->shape, m->msg);
 	remote_link_unref(m->from);
 	free(out);
 }
@@ -320,8 +312,7 @@ kern_return_t remote_send(struct remote_link *link, uint64_t number,
 		.sent = outgoing_sent,
 	};
 	memcpy(out->msg, msg, shape->msg_size);
-	for (uint16_t i = 0; i < shape->n_objects; i++)
-		OSObjectRetain(object_at(shape, msg, i));
+	message_keep_objects(shape, msg);
 	kern_return_t ret = message_post(&out->message);
 	if (ret != kIOReturnSuccess)
 		outgoing_free(out);
