@@ -47,6 +47,7 @@ struct entry {
 	enum entry_state state;
 	bool registered;     // applications may find it
 	bool wants_register; // RegisterService came before Start returned
+	bool ending;         // its driver terminates it: nobody finds it or runs on it any more
 	IOServiceName name, class_name, user_class;
 	OSDictionary *properties; // owned
 	/* Busy: its driver says so, dextd works on it, or something below is busy, which counts

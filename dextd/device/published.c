@@ -58,8 +58,8 @@ static void free_published(struct device *device)
 	struct service *service = p->service;
 	list_remove(&p->link);
 	free(p);
-	if (service != NULL && list_empty(&service->published))
-		service_is_alone(service);
+	if (service != NULL)
+		service_lost_driver(service);
 }
 
 static const struct device_ops published_ops = {
@@ -129,6 +129,7 @@ int published_add(struct service *service, struct entry *entry)
 	}
 	p->service = service;
 	p->entry = entry;
+	p->id = entry->id;
 	list_append(&service->published, &p->link);
 	return device_publish_below(service->device->daemon, entry, &p->device, &published_ops,
 				    entry->name, properties);
@@ -138,13 +139,24 @@ void published_end(struct service *service, const struct entry *entry, const cha
 {
 	struct published *p, *tmp;
 	list_for_each_safe(p, tmp, &service->published, link) {
-		if (entry != NULL && p->entry != entry)
+		if (p->entry == NULL || (entry != NULL && !registry_is_below(p->entry, entry)))
 			continue;
 		struct registry *registry = &service->device->daemon->registry;
 		registry_move(registry, p->device.entry, registry->root);
 		p->entry = NULL;
 		device_unplug(&p->device, reason);
 	}
+}
+
+bool published_below(const struct service *service, const struct entry *entry)
+{
+	const struct published *p;
+	list_for_each(p, &service->published, link) {
+		const struct entry *of = registry_find(&service->device->daemon->registry, p->id);
+		if (of != NULL && registry_is_below(of, entry))
+			return true;
+	}
+	return false;
 }
 
 void published_orphan(struct service *service)

@@ -17,12 +17,15 @@ struct published {
 	struct list link;        // service.published
 	struct service *service; // borrowed; NULL: its process is gone
 	struct entry *entry;     // of the service, borrowed; the device's own is below it
+	uint64_t id;             // the entry's, also when it has ended
 };
 
 /* Harmless when done already, and for user clients' sake does nothing for a class of libdext's. */
 int published_add(struct service *service, struct entry *entry);
-/* Those of `entry`, or all with NULL, are gone: their drivers stop. They may be freed at once, or
- * when their drivers have stopped; the last of a service's then calls service_is_alone. */
+/* Those of `entry` and of what is below it, or all with NULL, are gone: their drivers stop. They
+ * may be freed at once, or when their drivers have stopped; then service_lost_driver is called. */
 void published_end(struct service *service, const struct entry *entry, const char *reason);
+/* Is there still a driver on `entry`, or on one below it? One that stops counts. */
+bool published_below(const struct service *service, const struct entry *entry);
 /* The process is dead: nobody waits for them any more. */
 void published_orphan(struct service *service);

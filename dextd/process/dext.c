@@ -398,7 +398,8 @@ static void on_stopped(void *context, kern_return_t status, const char *reason, 
 		char text[REASON_MAX];
 		text_print(text, sizeof(text), "Stop did not return within %u ms",
 			   dext->daemon->options.stop_timeout_ms);
-		log_warn("service %llu: %s", (unsigned long long)service->entry->id, text);
+		log_warn("service %llu: %s: %s: it must call the super's Stop",
+			 (unsigned long long)service->entry->id, service->entry->name, text);
 		dext_kill(dext, text);
 		return;
 	}

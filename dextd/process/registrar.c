@@ -17,6 +17,7 @@
 #include <dextd/device/published.h>
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
+#include <dextd/process/termination.h>
 #include <dextd/properties.h>
 #include <protocol/dextd.h>
 
@@ -47,6 +48,10 @@ static void register_service(void *context, struct channel_call *call, void *mes
 	struct entry *entry = own_entry(context, msg->service);
 	if (entry == NULL || entry->kind != ENTRY_SERVICE) {
 		not_yours(call);
+		return;
+	}
+	if (entry->ending) {
+		channel_reply(call, kIOReturnOffline, "RegisterService: it was terminated");
 		return;
 	}
 	service_register(entry->service, entry);
@@ -257,21 +262,47 @@ static void add_service(void *context, struct channel_call *call, void *message)
 		not_yours(call);
 		return;
 	}
+	if (parent->ending) {
+		channel_reply(call, kIOReturnOffline, "Create: its maker was terminated");
+		return;
+	}
 	int ret = add_child(context, parent, msg->userClass, &entry);
 	if (ret == 0)
 		msg->service = entry->id;
 	answer(call, ret);
 }
 
+/* What a driver made with Create, and only that. */
+static struct entry *own_child(const struct dext *dext, uint64_t id)
+{
+	struct entry *entry = own_entry(dext, id);
+	return entry != NULL && entry->kind == ENTRY_SERVICE && entry != entry->service->entry
+		       ? entry
+		       : NULL;
+}
+
+static void end_service(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_EndService_Msg *msg = message;
+	struct entry *entry = own_child(context, msg->service);
+	if (entry == NULL)
+		not_yours(call);
+	else if (entry->ending)
+		channel_reply(call, kIOReturnBadArgument, "EndService: it is ending already");
+	else
+		termination_begin(entry->service, entry, call);
+}
+
 static void remove_service(void *context, struct channel_call *call, void *message)
 {
 	struct dext *dext = context;
 	struct DextRegistrar_RemoveService_Msg *msg = message;
-	struct entry *entry = own_entry(dext, msg->service);
-	if (entry == NULL || entry->kind != ENTRY_SERVICE || entry == entry->service->entry) {
+	struct entry *entry = own_child(dext, msg->service);
+	if (entry == NULL) {
 		not_yours(call);
 		return;
 	}
+	termination_end(entry->service, entry);
 	published_end(entry->service, entry, "its service was terminated");
 	connection_end_below(dext, entry, "its service was terminated");
 	entry->service->n_children -= registry_count_services(entry);
@@ -313,6 +344,7 @@ const struct channel_method registrar_methods[] = {
 	{ &DextRegistrar_AdjustBusy_Shape, adjust_busy },
 	{ &DextRegistrar_GetBusyState_Shape, get_busy_state },
 	{ &DextRegistrar_AddService_Shape, add_service },
+	{ &DextRegistrar_EndService_Shape, end_service },
 	{ &DextRegistrar_RemoveService_Shape, remove_service },
 	{ &DextRegistrar_Confined_Shape, confined },
 	{ &DextRegistrar_DeviceLost_Shape, device_is_lost },

@@ -22,6 +22,7 @@
 #include <dextd/daemon.h>
 #include <dextd/device/published.h>
 #include <dextd/process/dext.h>
+#include <dextd/process/termination.h>
 #include <dextd/match/match.h>
 #include <dextd/properties.h>
 
@@ -85,6 +86,7 @@ static int service_new(struct service **out, struct device *device, struct perso
 	bundle_ref(personality->bundle);
 	list_init(&s->dext_link);
 	list_init(&s->published);
+	list_init(&s->terminations);
 	list_init(&s->orphans);
 	device_fds_init(&s->handover);
 	loop_timer_init(&s->timer, device->daemon->loop, on_time, s);
@@ -419,6 +421,7 @@ static void clear_process(struct service *s, const char *reason)
 	registry_withdraw(registry, s->entry);
 	registry_forget_busy(registry, s->entry);
 	s->stop_waits = false;
+	termination_forget_all(s);
 	published_end(s, NULL, "its driver has ended");
 	published_orphan(s);
 	text_print(s->last_end, sizeof(s->last_end), "%s", reason);
@@ -509,9 +512,10 @@ static void stop_process(struct service *s, const char *reason)
 		dext_stop_service(s->dext, s);
 }
 
-void service_is_alone(struct service *s)
+void service_lost_driver(struct service *s)
 {
-	if (!s->stop_waits)
+	termination_check(s);
+	if (!s->stop_waits || !list_empty(&s->published))
 		return;
 	s->stop_waits = false;
 	if (s->dext != NULL)

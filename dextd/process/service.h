@@ -32,9 +32,10 @@ enum service_goal {
 };
 
 struct service {
-	struct list device_link; // device.services
-	struct list dext_link;   // dext.services, while it has a process
-	struct list published;   // published.link: what other drivers run on
+	struct list device_link;  // device.services
+	struct list dext_link;    // dext.services, while it has a process
+	struct list published;    // published.link: what other drivers run on
+	struct list terminations; // termination.link: what its driver terminates
 	struct device *device;
 	struct entry *entry;
 	struct personality *personality; // its bundle is referenced
@@ -73,8 +74,8 @@ void service_start_answered(struct service *service, IOReturn status, const char
 /* The service has no process any more; it may be freed by this. */
 void service_process_ended(struct service *service, const char *reason);
 
-/* No other driver runs on it any more. */
-void service_is_alone(struct service *service);
+/* A driver that ran on it, or on what it made, has ended. */
+void service_lost_driver(struct service *service);
 
 /* dextctl kill and restart. */
 IOReturn service_kill(struct service *service);

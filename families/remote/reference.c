@@ -157,7 +157,7 @@ static void import_end(struct queue_item *item)
 	struct DextPeer_Release_Msg msg = { .object = i->number, .count = i->received };
 	bool is_root = i->is_root;
 
-	if (link->channel != NULL &&
+	if (!is_root && link->channel != NULL && // with the root goes the whole conversation
 	    remote_send(link, 0, &DextPeer_Release_Shape, &msg) != kIOReturnSuccess)
 		log_warn("an object of the other driver's is not let go of: %s", reason_last());
 	list_remove(&i->link);

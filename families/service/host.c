@@ -80,6 +80,7 @@ struct outcall {
 	const struct OSMethodShape *shape;
 	void *msg;
 	void (*take)(void *msg, void *reply);
+	uint32_t timeout_ms; // 0: none
 	kern_return_t status;
 	char reason[REASON_MAX];
 	_Atomic uint32_t done;
@@ -108,15 +109,15 @@ static void outcall_run(struct queue_item *item)
 	struct outcall *call = container_of(item, struct outcall, item);
 	int ret = -ENOTCONN;
 	if (host.channel != NULL)
-		ret = channel_call(host.channel, call->shape, call->msg, CALL_TIMEOUT_MS, on_reply,
+		ret = channel_call(host.channel, call->shape, call->msg, call->timeout_ms, on_reply,
 				   call);
 	if (ret < 0)
 		outcall_end(call, return_from_errno(ret), "dextd cannot be reached");
 	rearm();
 }
 
-kern_return_t host_call(const struct OSMethodShape *shape, void *msg,
-			void (*take)(void *msg, void *reply))
+static kern_return_t call_dextd(const struct OSMethodShape *shape, void *msg,
+				void (*take)(void *msg, void *reply), uint32_t timeout_ms)
 {
 	if (host.control == NULL)
 		return refuse(kIOReturnNotReady, "%s: this process is not a running dext",
@@ -126,14 +127,26 @@ kern_return_t host_call(const struct OSMethodShape *shape, void *msg,
 		.shape = shape,
 		.msg = msg,
 		.take = take,
+		.timeout_ms = timeout_ms,
 	};
 	if (!queue_post(host.control, &call.item))
 		return refuse(kIOReturnOffline, "%s: this dext is ending", shape->name);
 	while (atomic_load(&call.done) == 0)
-		worker_wait(&call.done, 0, 0); // the call itself has a deadline
+		worker_wait(&call.done, 0, 0); // the call itself has a deadline, or dextd has one
 	if (call.status != kIOReturnSuccess)
 		reason_set(call.reason);
 	return call.status;
+}
+
+kern_return_t host_call(const struct OSMethodShape *shape, void *msg,
+			void (*take)(void *msg, void *reply))
+{
+	return call_dextd(shape, msg, take, CALL_TIMEOUT_MS);
+}
+
+kern_return_t host_call_patiently(const struct OSMethodShape *shape, void *msg)
+{
+	return call_dextd(shape, msg, NULL, 0);
 }
 
 struct outgoing {
@@ -415,7 +428,7 @@ static void serve_close(void *context, struct channel_call *call, void *message)
 		return;
 	}
 	forget_route(msg->connection);
-	hosted_announce_close(h);
+	hosted_announce_end(h);
 	job_start(h, closing, call, msg, work_close, NULL);
 	OSObjectRelease(closing);
 }

@@ -14,6 +14,8 @@ struct channel_call;
  * nothing. Without a channel (a unit test): kIOReturnNotReady. */
 kern_return_t host_call(const struct OSMethodShape *shape, void *msg,
 			void (*take)(void *msg, void *reply));
+/* The same for what dextd itself bounds, however long that takes. */
+kern_return_t host_call_patiently(const struct OSMethodShape *shape, void *msg);
 
 /* Send a oneway message to dextd; never blocks. `msg` holds no objects. */
 void host_send(const struct OSMethodShape *shape, const void *msg);

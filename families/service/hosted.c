@@ -19,21 +19,14 @@
 #include <base/log.h>
 #include <base/reason.h>
 #include <families/remote/link.h>
+#include <families/service/child.h>
 #include <families/service/completion.h>
 #include <families/service/connection.h>
 #include <families/service/host.h>
 #include <families/service/hosted.h>
 #include <families/service/service.h>
-#include <families/service/user_client.h>
 #include <protocol/dextd.h>
 #include <runtime/queue.h>
-
-struct child {
-	struct list link;      // hosted.children
-	IOService *service;    // owned
-	struct hosted *hosted; // borrowed
-	struct queue_item end; // life queue: Terminate
-};
 
 int hosted_new(struct hosted **out, struct DextHost_StartService_Msg *msg)
 {
@@ -126,128 +119,11 @@ kern_return_t hosted_start(struct hosted *h)
 	return ret;
 }
 
-/* Stop, and take back what the service left open at the provider. */
-static void end_life(struct hosted *h, IOService *service)
+void hosted_end_life(struct hosted *h, IOService *service)
 {
 	service_stop(service);
 	if (h->family->client_stopped != NULL)
 		h->family->client_stopped(h->provider, service);
-}
-
-/* --- services made with Create --- */
-
-static struct child *take_child(struct hosted *h, IOService *service)
-{
-	struct child *found = NULL, *c;
-	pthread_mutex_lock(&h->lock);
-	list_for_each(c, &h->children, link)
-		if (service == NULL || c->service == service)
-			found = c;
-	if (found != NULL)
-		list_remove(&found->link);
-	pthread_mutex_unlock(&h->lock);
-	return found;
-}
-
-static void child_end(struct child *c)
-{
-	uint64_t id = service_id(c->service);
-	end_life(c->hosted, c->service);
-	if (OSDynamicCast(IOUserClient, c->service) == NULL && id != 0) {
-		struct DextRegistrar_RemoveService_Msg msg = { .service = id };
-		host_call(&DextRegistrar_RemoveService_Shape, &msg, NULL);
-	}
-	OSObjectRelease(c->service);
-	free(c);
-}
-
-static void take_service(void *mine, void *reply)
-{
-	((struct DextRegistrar_AddService_Msg *)mine)->service =
-		((struct DextRegistrar_AddService_Msg *)reply)->service;
-}
-
-/* A driver may call Create at any time, from any of its queues: only while it is asked for a user
- * client does one have an application. */
-static void set_entitlements(struct hosted *h, OSDictionary *entitlements)
-{
-	OSObjectRetain(entitlements);
-	pthread_mutex_lock(&h->lock);
-	OSDictionary *before = h->entitlements;
-	h->entitlements = entitlements;
-	pthread_mutex_unlock(&h->lock);
-	OSObjectRelease(before);
-}
-
-static void give_entitlements(struct hosted *h, IOUserClient *client)
-{
-	pthread_mutex_lock(&h->lock);
-	user_client_set_entitlements(client, h->entitlements);
-	pthread_mutex_unlock(&h->lock);
-}
-
-static kern_return_t identify_child(IOService *parent, IOService *made)
-{
-	struct hosted *h = parent->ivars->hosted;
-	uint64_t id = h->opening;
-	IOUserClient *client = OSDynamicCast(IOUserClient, made);
-	if (client != NULL) {
-		give_entitlements(h, client);
-	} else {
-		struct DextRegistrar_AddService_Msg msg = { .parent = service_id(parent) };
-		const char *name = IOService_as_OSObject(made)->meta->name;
-		for (size_t i = 0; name[i] != '\0' && i + 1 < sizeof(msg.userClass); i++)
-			msg.userClass[i] = name[i];
-		kern_return_t ret = host_call(&DextRegistrar_AddService_Shape, &msg, take_service);
-		if (ret != kIOReturnSuccess)
-			return ret;
-		id = msg.service;
-	}
-	service_identify(made, id, made->ivars->properties);
-	return kIOReturnSuccess;
-}
-
-kern_return_t host_adopt(IOService *parent, IOService *made)
-{
-	struct hosted *h = parent->ivars->hosted;
-	struct child *c = calloc(1, sizeof(*c));
-	if (c == NULL)
-		return kIOReturnNoMemory;
-	kern_return_t ret = identify_child(parent, made);
-	if (ret != kIOReturnSuccess) {
-		free(c);
-		return ret;
-	}
-	OSObjectRetain(made);
-	c->service = made;
-	c->hosted = h;
-	made->ivars->hosted = h;
-	pthread_mutex_lock(&h->lock);
-	list_append(&h->children, &c->link);
-	pthread_mutex_unlock(&h->lock);
-
-	ret = service_start(made, parent);
-	if (ret != kIOReturnSuccess && (c = take_child(h, made)) != NULL)
-		child_end(c);
-	return ret;
-}
-
-static void on_end(struct queue_item *item)
-{
-	child_end(container_of(item, struct child, end));
-}
-
-kern_return_t host_terminate(IOService *service)
-{
-	struct hosted *h = service->ivars->hosted;
-	struct child *c = take_child(h, service);
-	if (c == NULL)
-		return refuse(kIOReturnNotPermitted,
-			      "Terminate: only a service made with Create, and once");
-	c->end.run = on_end;
-	if (!queue_post(h->life, &c->end))
-		return kIOReturnOffline;
-	return kIOReturnSuccess;
 }
 
 /* --- drivers that run on one of these services --- */
@@ -255,16 +131,17 @@ kern_return_t host_terminate(IOService *service)
 struct driver {
 	struct list link; // hosted.links; alone once it was taken off
 	struct hosted *hosted;
+	uint64_t service;                 // on which it runs
 	struct remote_link *conversation; // owned
 };
 
-/* Whoever takes it off the list ends it. */
-static struct driver *take_driver(struct hosted *h, struct driver *wanted)
+/* `wanted`, or any of `service`. Whoever takes it off the list ends it. */
+static struct driver *take_driver(struct hosted *h, const struct driver *wanted, uint64_t service)
 {
 	struct driver *found = NULL, *d;
 	pthread_mutex_lock(&h->lock);
 	list_for_each(d, &h->links, link)
-		if (wanted == NULL || d == wanted)
+		if (d == wanted || d->service == service)
 			found = d;
 	if (found != NULL)
 		list_remove(&found->link);
@@ -281,23 +158,23 @@ static void driver_end(struct driver *d)
 static void on_driver_gone(void *context)
 {
 	struct driver *d = context;
-	if (take_driver(d->hosted, d) != NULL)
+	if (take_driver(d->hosted, d, 0) != NULL)
+		driver_end(d);
+}
+
+void hosted_end_drivers(struct hosted *h, uint64_t service)
+{
+	struct driver *d;
+	while ((d = take_driver(h, NULL, service)) != NULL)
 		driver_end(d);
 }
 
 static IOService *copy_service(struct hosted *h, uint64_t id)
 {
-	IOService *found = NULL;
-	const struct child *c;
-	pthread_mutex_lock(&h->lock);
-	if (h->id == id)
-		found = h->service;
-	list_for_each(c, &h->children, link)
-		if (service_id(c->service) == id)
-			found = c->service;
-	OSObjectRetain(found);
-	pthread_mutex_unlock(&h->lock);
-	return found;
+	if (h->id != id)
+		return child_copy(h, id);
+	OSObjectRetain(h->service);
+	return h->service;
 }
 
 bool hosted_has_service(struct hosted *h, uint64_t id)
@@ -319,6 +196,7 @@ kern_return_t hosted_serve_driver(struct hosted *h, uint64_t id, int socket_fd)
 				"no such service, or no memory");
 	} else {
 		d->hosted = h;
+		d->service = id;
 		pthread_mutex_lock(&h->lock);
 		list_append(&h->links, &d->link);
 		int ret = remote_link_open(&d->conversation, steal_fd(&fd),
@@ -350,6 +228,18 @@ static struct connection *take_connection(struct hosted *h, uint64_t id)
 		list_remove(&found->link);
 	pthread_mutex_unlock(&h->lock);
 	return found;
+}
+
+/* A driver may call Create at any time, from any of its queues: only while it is asked for a user
+ * client does one have an application. */
+static void set_entitlements(struct hosted *h, OSDictionary *entitlements)
+{
+	OSObjectRetain(entitlements);
+	pthread_mutex_lock(&h->lock);
+	OSDictionary *before = h->entitlements;
+	h->entitlements = entitlements;
+	pthread_mutex_unlock(&h->lock);
+	OSObjectRelease(before);
 }
 
 /* Ask the driver for a user client; it stays a child until its connection closes. */
@@ -396,9 +286,7 @@ kern_return_t hosted_open(struct hosted *h, uint32_t type, const struct connecti
 		list_append(&h->connections, &c->link);
 		pthread_mutex_unlock(&h->lock);
 	} else if (client != NULL) {
-		struct child *made = take_child(h, IOUserClient_as_IOService(client));
-		if (made != NULL)
-			child_end(made);
+		(void)child_end(h, IOUserClient_as_IOService(client));
 	}
 	OSObjectRelease(client);
 	return ret;
@@ -410,15 +298,20 @@ static void end_connection(struct hosted *h, struct connection *c, bool keep)
 		connection_pause(c);
 	else
 		completion_abort_all(c);
-	struct child *made = take_child(h, IOUserClient_as_IOService(c->client));
-	if (made != NULL)
-		child_end(made); // Stop: the driver completes or drops what it owes the client
+	/* Stop: the driver completes or drops what it owes the client. */
+	(void)child_end(h, IOUserClient_as_IOService(c->client));
 	connection_close(c, keep);
 }
 
-void hosted_announce_close(struct hosted *h)
+void hosted_announce_end(struct hosted *h)
 {
-	atomic_fetch_add(&h->n_closing, 1);
+	atomic_fetch_add(&h->n_ending, 1);
+}
+
+void hosted_ended(struct hosted *h)
+{
+	atomic_fetch_sub(&h->n_ending, 1);
+	worker_wake(&h->n_ending);
 }
 
 kern_return_t hosted_close(struct hosted *h, uint64_t id)
@@ -426,18 +319,17 @@ kern_return_t hosted_close(struct hosted *h, uint64_t id)
 	struct connection *c = take_connection(h, id);
 	if (c != NULL)
 		end_connection(h, c, false);
-	atomic_fetch_sub(&h->n_closing, 1);
-	worker_wake(&h->n_closing);
+	hosted_ended(h);
 	if (c == NULL)
 		return refuse(kIOReturnNotFound, "no connection %llu", (unsigned long long)id);
 	return kIOReturnSuccess;
 }
 
-static void await_closes(struct hosted *h)
+static void await_ends(struct hosted *h)
 {
 	uint32_t n;
-	while ((n = atomic_load(&h->n_closing)) != 0)
-		worker_wait(&h->n_closing, n,
+	while ((n = atomic_load(&h->n_ending)) != 0)
+		worker_wait(&h->n_ending, n,
 			    0); // bounded by dextd, which kills a dext that is late
 }
 
@@ -446,15 +338,12 @@ void hosted_stop(struct hosted *h)
 	struct connection *c;
 	while ((c = take_connection(h, 0)) != NULL)
 		end_connection(h, c, h->keep);
-	await_closes(h);
-	struct driver *driver;
-	while ((driver = take_driver(h, NULL)) != NULL)
-		driver_end(driver);
-	struct child *child;
-	while ((child = take_child(h, NULL)) != NULL)
-		child_end(child);
+	await_ends(h);
+	child_end_all(h);
+	await_ends(h); // one of them may have terminated another
+	hosted_end_drivers(h, h->id);
 	if (h->service != NULL) {
-		end_life(h, h->service);
+		hosted_end_life(h, h->service);
 		h->service->ivars->hosted = NULL;
 		OSSafeReleaseNULL(h->service);
 	}

@@ -34,7 +34,8 @@ struct hosted {
 	struct list connections;    // lock
 	struct list children;       // lock: services made with Create
 	struct list links;          // lock: drivers that run on one of these services
-	_Atomic uint32_t n_closing; // closes under way, each on a queue of its own; a futex word
+	bool full;                  // lock: it stops, and nothing more is made
+	_Atomic uint32_t n_ending;  // ends under way, each on a queue of its own; a futex word
 };
 
 struct DextHost_StartService_Msg;
@@ -53,9 +54,18 @@ uint64_t hosted_pid_of(OSDictionary *application);
 
 /* Any queue: another driver runs on `service`, this one or one it made. `socket_fd` is consumed. */
 kern_return_t hosted_serve_driver(struct hosted *hosted, uint64_t service, int socket_fd);
+/* They have stopped: let go of what they were passed. */
+void hosted_end_drivers(struct hosted *hosted, uint64_t service);
 bool hosted_has_service(struct hosted *hosted, uint64_t service);
 
-/* On any queue but the life queue, announced before by hosted_announce_close: a client whose method
- * does not return keeps its own close waiting, and nobody else's open. */
-void hosted_announce_close(struct hosted *hosted);
+/* Any queue but the life queue. Stop a service, the hosted one or one that it made, and take back
+ * what it left open at the provider. */
+void hosted_end_life(struct hosted *hosted, IOService *service);
+
+/* The end of a client or of another service that was made takes a queue of its own: one whose
+ * method does not return keeps its own end waiting, and nobody else's open. hosted_stop waits for
+ * what was announced. */
+void hosted_announce_end(struct hosted *hosted);
+void hosted_ended(struct hosted *hosted);
+/* Announced before; on such a queue. */
 kern_return_t hosted_close(struct hosted *hosted, uint64_t connection);

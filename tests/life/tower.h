@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the test asks Ground to do. Each takes one number and gives one. */
+enum {
+	TOWER_NUBS,      // -> nubs that are not freed yet
+	TOWER_TERMINATE, // the nub that Ground made
+	TOWER_MANNER,    // enum tower_manner, from now on
+};
+
+enum tower_manner {
+	MANNER_GOOD,
+	MANNER_STORY_HANGS, // its Stop does not call the super
+	MANNER_NUB_HANGS,   // the twig's does not
+};
