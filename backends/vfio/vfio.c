@@ -43,6 +43,8 @@ struct region {
 
 struct vfio {
 	struct pci_backend base;
+	unsigned n_irqs[PCI_N_IRQS];
+	unsigned n_heard; // interrupts with an eventfd, all of one kind
 	int container_fd; // owned: with it goes all DMA that was mapped
 	int device_fd;    // owned
 	bool is_lost;
@@ -89,6 +91,19 @@ static int get_region(struct vfio *v, unsigned index)
 	return 0;
 }
 
+static int get_irq(struct vfio *v, unsigned index)
+{
+	const uint32_t needed = index == PCI_IRQ_INTX
+					? VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_AUTOMASKED
+					: VFIO_IRQ_INFO_EVENTFD;
+	struct vfio_irq_info info = { .argsz = sizeof(info), .index = index };
+	if (ioctl(v->device_fd, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0)
+		return failed(v, "VFIO_DEVICE_GET_IRQ_INFO", errno);
+	if ((info.flags & needed) == needed)
+		v->n_irqs[index] = info.count;
+	return 0;
+}
+
 static int learn(struct vfio *v)
 {
 	struct vfio_device_info info = { .argsz = sizeof(info) };
@@ -101,6 +116,8 @@ static int learn(struct vfio *v)
 	int ret = 0;
 	for (unsigned i = 0; ret == 0 && i < N_REGIONS; i++)
 		ret = get_region(v, i);
+	for (unsigned i = 0; ret == 0 && i < PCI_N_IRQS; i++)
+		ret = get_irq(v, i);
 	return ret;
 }
 
@@ -347,6 +364,92 @@ static int region_fd(struct pci_backend *backend, unsigned index, int *fd, uint6
 	return 0;
 }
 
+/* --- interrupts --- */
+
+_Static_assert((int)PCI_IRQ_INTX == VFIO_PCI_INTX_IRQ_INDEX &&
+		       (int)PCI_IRQ_MSI == VFIO_PCI_MSI_IRQ_INDEX &&
+		       (int)PCI_IRQ_MSIX == VFIO_PCI_MSIX_IRQ_INDEX,
+	       "the kinds have VFIO's numbers");
+
+static int irq_count(struct pci_backend *backend, enum pci_irq kind, unsigned *count)
+{
+	*count = from_base(backend)->n_irqs[kind];
+	return 0;
+}
+
+static int set_irqs(struct vfio *v, struct vfio_irq_set *set)
+{
+	if (ioctl(v->device_fd, VFIO_DEVICE_SET_IRQS, set) < 0)
+		return failed(v, "VFIO_DEVICE_SET_IRQS", errno);
+	return 0;
+}
+
+/* Eventfds for `n` vectors from `start` on; -1: none. */
+static int set_eventfds(struct vfio *v, enum pci_irq kind, unsigned start, const int *fds,
+			unsigned n)
+{
+	size_t size = sizeof(struct vfio_irq_set) + n * sizeof(*fds);
+	struct vfio_irq_set *set = calloc(1, size);
+	if (set == NULL) {
+		refuse(kIOReturnNoMemory, "out of memory for %u interrupts", n);
+		return -ENOMEM;
+	}
+	*set = (struct vfio_irq_set){
+		.argsz = (uint32_t)size,
+		.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+		.index = kind,
+		.start = start,
+		.count = n,
+	};
+	memcpy(set->data, fds, n * sizeof(*fds));
+	int ret = set_irqs(v, set);
+	free(set);
+	return ret;
+}
+
+/* The kernel switches a kind on with all its vectors, and may not add one later. */
+static int switch_on(struct vfio *v, const struct pci_vector *vector, int event_fd)
+{
+	int fds[PCI_MSIX_MAX];
+	for (unsigned i = 0; i < vector->n_vectors; i++)
+		fds[i] = i == vector->number ? event_fd : -1;
+	return set_eventfds(v, vector->kind, 0, fds, vector->n_vectors);
+}
+
+static int switch_off(struct vfio *v, enum pci_irq kind)
+{
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+		.index = kind,
+	};
+	return set_irqs(v, &set);
+}
+
+static int set_irq(struct pci_backend *backend, const struct pci_vector *vector, int event_fd)
+{
+	struct vfio *v = from_base(backend);
+	if (event_fd < 0 && --v->n_heard == 0)
+		return switch_off(v, vector->kind);
+	int ret = event_fd >= 0 && v->n_heard == 0
+			  ? switch_on(v, vector, event_fd)
+			  : set_eventfds(v, vector->kind, vector->number, &event_fd, 1);
+	if (ret == 0 && event_fd >= 0)
+		v->n_heard++;
+	return ret;
+}
+
+static int unmask_intx(struct pci_backend *backend)
+{
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
+		.index = VFIO_PCI_INTX_IRQ_INDEX,
+		.count = 1,
+	};
+	return set_irqs(from_base(backend), &set);
+}
+
 static const struct pci_backend_ops vfio_backend = {
 	.name = "vfio",
 	.open = open_backend,
@@ -355,6 +458,9 @@ static const struct pci_backend_ops vfio_backend = {
 	.read = read_region,
 	.write = write_region,
 	.region_fd = region_fd,
+	.irq_count = irq_count,
+	.set_irq = set_irq,
+	.unmask_intx = unmask_intx,
 };
 
 __attribute__((constructor)) static void register_vfio(void)

@@ -69,9 +69,24 @@ static int wait_ready(struct peer *peer, short events, uint64_t deadline)
 	}
 }
 
-static int send_all(struct peer *peer, struct iovec *iov, size_t n_iov, uint64_t deadline)
+/* The descriptor, if there is one, goes with the first byte. */
+static int send_all(struct peer *peer, struct iovec *iov, size_t n_iov, const int *fd,
+		    uint64_t deadline)
 {
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { .room = { 0 } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n_iov };
+	if (fd != NULL) {
+		msg.msg_control = control.room;
+		msg.msg_controllen = sizeof(control.room);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), fd, sizeof(int));
+	}
 	while (msg.msg_iovlen > 0) {
 		ssize_t n = sendmsg(peer->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -82,6 +97,8 @@ static int send_all(struct peer *peer, struct iovec *iov, size_t n_iov, uint64_t
 		}
 		if (n < 0)
 			return peer_lose(peer, "the device hung up: %s", strerror(errno));
+		msg.msg_control = NULL;
+		msg.msg_controllen = 0;
 		size_t sent = (size_t)n;
 		while (msg.msg_iovlen > 0 && sent >= msg.msg_iov->iov_len) {
 			sent -= msg.msg_iov->iov_len;
@@ -192,7 +209,7 @@ static int refuse_command(struct peer *peer, const struct vfio_user_header *comm
 					    .flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR,
 					    .error = EINVAL };
 	struct iovec iov = { .iov_base = &refusal, .iov_len = sizeof(refusal) };
-	return send_all(peer, &iov, 1, deadline);
+	return send_all(peer, &iov, 1, NULL, deadline);
 }
 
 static bool is_command(const struct vfio_user_header *header)
@@ -252,7 +269,7 @@ int peer_call(struct peer *peer, enum vfio_user_command command, const struct pe
 	struct iovec iov[] = { { &header, sizeof(header) },
 			       { head.wanted, payload->head_size },
 			       { tail.wanted, payload->tail_size } };
-	int ret = send_all(peer, iov, sizeof(iov) / sizeof(iov[0]), deadline);
+	int ret = send_all(peer, iov, sizeof(iov) / sizeof(iov[0]), payload->fd, deadline);
 	if (ret < 0)
 		return ret;
 	ret = receive_reply(peer, reply, deadline);

@@ -36,10 +36,11 @@ struct peer_message {
 	unsigned n_fds;
 };
 
-/* Two pieces of a command's payload; the second may be empty. */
+/* Two pieces of a command's payload, the second may be empty, and what goes along. */
 struct peer_payload {
 	const void *head, *tail;
 	size_t head_size, tail_size;
+	const int *fd; // borrowed; NULL: none
 };
 
 void peer_init(struct peer *peer, int fd); // fd: consumed

@@ -95,11 +95,24 @@ struct vfio_user_sparse_mmap {
 	uint32_t reserved;
 };
 
+enum {                                // irq_info.flags
+	VFIO_USER_IRQ_EVENTFD = 1,    // an eventfd can be set
+	VFIO_USER_IRQ_AUTOMASKED = 4, // when it comes it is masked, and the client unmasks it
+};
+
+/* The index is VFIO's: 0 INTx, 1 MSI, 2 MSI-X. */
 struct vfio_user_irq_info {
 	uint32_t argsz;
 	uint32_t flags;
 	uint32_t index;
 	uint32_t count;
+};
+
+enum { // irq_set.flags: one of DATA, one of ACTION
+	VFIO_USER_IRQ_DATA_NONE = 0x1,
+	VFIO_USER_IRQ_DATA_EVENTFD = 0x4, // a descriptor for each comes along; none: forget them
+	VFIO_USER_IRQ_ACTION_UNMASK = 0x10,
+	VFIO_USER_IRQ_ACTION_TRIGGER = 0x20,
 };
 
 struct vfio_user_irq_set {

@@ -45,6 +45,11 @@ struct region {
 	bool in_parts; // has a descriptor, and only areas of it may be mapped
 };
 
+struct irq {
+	unsigned count;
+	bool automasked;
+};
+
 struct vfio_user {
 	struct pci_backend base;
 	struct peer peer;
@@ -53,6 +58,7 @@ struct vfio_user {
 	void (*on_lost)(void *context, const char *reason);
 	void *context;
 	struct region regions[PCI_N_REGIONS];
+	struct irq irqs[PCI_N_IRQS];
 };
 
 static const struct pci_backend_ops vfio_user_backend;
@@ -129,8 +135,10 @@ static int greet(struct vfio_user *v)
 	static const char capabilities[] =
 		"{\"capabilities\":{\"max_msg_fds\":8,\"max_data_xfer_size\":65536}}";
 	const struct vfio_user_version version = { .major = 0, .minor = 0 };
-	const struct peer_payload payload = { &version, capabilities, sizeof(version),
-					      sizeof(capabilities) };
+	const struct peer_payload payload = { .head = &version,
+					      .tail = capabilities,
+					      .head_size = sizeof(version),
+					      .tail_size = sizeof(capabilities) };
 	struct peer_message reply;
 	int ret = call(v, VFIO_USER_VERSION, &payload, sizeof(version), &reply);
 	if (ret < 0)
@@ -143,7 +151,7 @@ static int greet(struct vfio_user *v)
 static int get_info(struct vfio_user *v, struct vfio_user_device_info *info)
 {
 	const struct vfio_user_device_info question = { .argsz = sizeof(question) };
-	const struct peer_payload payload = { &question, NULL, sizeof(question), 0 };
+	const struct peer_payload payload = { .head = &question, .head_size = sizeof(question) };
 	struct peer_message reply;
 	int ret = call(v, VFIO_USER_DEVICE_GET_INFO, &payload, sizeof(*info), &reply);
 	if (ret < 0)
@@ -163,7 +171,7 @@ static int get_info(struct vfio_user *v, struct vfio_user_device_info *info)
 
 static int reset(struct vfio_user *v)
 {
-	const struct peer_payload nothing = { NULL, NULL, 0, 0 };
+	const struct peer_payload nothing = { .fd = NULL };
 	struct peer_message reply;
 	int ret = call(v, VFIO_USER_DEVICE_RESET, &nothing, 0, &reply);
 	if (ret == 0)
@@ -283,7 +291,7 @@ static int check_fd(unsigned index, const struct region *region)
 static int get_region(struct vfio_user *v, unsigned index)
 {
 	const struct vfio_user_region_info question = { .argsz = REGION_INFO_MAX, .index = index };
-	const struct peer_payload payload = { &question, NULL, sizeof(question), 0 };
+	const struct peer_payload payload = { .head = &question, .head_size = sizeof(question) };
 	struct region *region = &v->regions[index];
 	struct vfio_user_region_info info;
 	struct peer_message reply;
@@ -307,6 +315,41 @@ static int get_region(struct vfio_user *v, unsigned index)
 	return ret < 0 ? lost(v) : 0;
 }
 
+static int check_irq(struct peer *peer, unsigned index, const struct vfio_user_irq_info *info)
+{
+	static const uint32_t limits[PCI_N_IRQS] = { PCI_INTX_MAX, PCI_MSI_MAX, PCI_MSIX_MAX };
+	if (info->index != index)
+		return peer_lose(peer, "asked for interrupts of kind %u, the device describes %u",
+				 index, info->index);
+	if (info->count > limits[index])
+		return peer_lose(peer,
+				 "the device announces %u interrupts of kind %u, at most %u can be",
+				 info->count, index, limits[index]);
+	if (info->count > 0 && (info->flags & VFIO_USER_IRQ_EVENTFD) == 0)
+		return peer_lose(peer, "interrupts of kind %u take no eventfd", index);
+	return 0;
+}
+
+static int get_irq(struct vfio_user *v, unsigned index)
+{
+	const struct vfio_user_irq_info question = { .argsz = sizeof(question), .index = index };
+	const struct peer_payload payload = { .head = &question, .head_size = sizeof(question) };
+	struct vfio_user_irq_info info;
+	struct peer_message reply;
+	int ret = call(v, VFIO_USER_DEVICE_GET_IRQ_INFO, &payload, sizeof(info), &reply);
+	if (ret == -EIO)
+		return 0; // the device has no such interrupts
+	if (ret < 0)
+		return ret;
+	memcpy(&info, reply.payload, sizeof(info));
+	peer_message_deinit(&reply);
+	if (check_irq(&v->peer, index, &info) < 0)
+		return lost(v);
+	v->irqs[index].count = info.count;
+	v->irqs[index].automasked = (info.flags & VFIO_USER_IRQ_AUTOMASKED) != 0;
+	return 0;
+}
+
 static int learn(struct vfio_user *v)
 {
 	struct vfio_user_device_info info;
@@ -317,6 +360,8 @@ static int learn(struct vfio_user *v)
 		ret = reset(v);
 	for (unsigned i = 0; ret == 0 && i < info.num_regions && i < PCI_N_REGIONS; i++)
 		ret = get_region(v, i);
+	for (unsigned i = 0; ret == 0 && i < info.num_irqs && i < PCI_N_IRQS; i++)
+		ret = get_irq(v, i);
 	return ret;
 }
 
@@ -382,7 +427,9 @@ static int access_region(struct vfio_user *v, enum vfio_user_command command,
 			 const struct vfio_user_region_access *access, const void *out, void *in)
 {
 	size_t out_size = out != NULL ? access->count : 0, in_size = in != NULL ? access->count : 0;
-	const struct peer_payload payload = { access, out, sizeof(*access), out_size };
+	const struct peer_payload payload = {
+		.head = access, .tail = out, .head_size = sizeof(*access), .tail_size = out_size
+	};
 	struct vfio_user_region_access done;
 	struct peer_message reply;
 	int ret = call(v, command, &payload, sizeof(done) + in_size, &reply);
@@ -429,6 +476,48 @@ static int region_fd(struct pci_backend *backend, unsigned index, int *fd, uint6
 	return 0;
 }
 
+/* --- interrupts --- */
+
+static int irq_count(struct pci_backend *backend, enum pci_irq kind, unsigned *count)
+{
+	*count = from_base(backend)->irqs[kind].count;
+	return 0;
+}
+
+static int set_irqs(struct vfio_user *v, struct vfio_user_irq_set *set, const int *fd)
+{
+	set->argsz = sizeof(*set);
+	const struct peer_payload payload = { .head = set, .head_size = sizeof(*set), .fd = fd };
+	struct peer_message reply;
+	int ret = call(v, VFIO_USER_DEVICE_SET_IRQS, &payload, 0, &reply);
+	if (ret == 0)
+		peer_message_deinit(&reply);
+	return ret;
+}
+
+/* A device needs no warning of how many vectors there will be. */
+static int set_irq(struct pci_backend *backend, const struct pci_vector *vector, int event_fd)
+{
+	struct vfio_user_irq_set set = {
+		.flags = VFIO_USER_IRQ_DATA_EVENTFD | VFIO_USER_IRQ_ACTION_TRIGGER,
+		.index = vector->kind,
+		.start = vector->number,
+		.count = 1,
+	};
+	return set_irqs(from_base(backend), &set, event_fd >= 0 ? &event_fd : NULL);
+}
+
+static int unmask_intx(struct pci_backend *backend)
+{
+	struct vfio_user *v = from_base(backend);
+	struct vfio_user_irq_set set = {
+		.flags = VFIO_USER_IRQ_DATA_NONE | VFIO_USER_IRQ_ACTION_UNMASK,
+		.index = PCI_IRQ_INTX,
+		.count = 1,
+	};
+	return v->irqs[PCI_IRQ_INTX].automasked ? set_irqs(v, &set, NULL) : 0;
+}
+
 static const struct pci_backend_ops vfio_user_backend = {
 	.name = "vfio-user",
 	.open = open_backend,
@@ -437,6 +526,9 @@ static const struct pci_backend_ops vfio_user_backend = {
 	.read = read_region,
 	.write = write_region,
 	.region_fd = region_fd,
+	.irq_count = irq_count,
+	.set_irq = set_irq,
+	.unmask_intx = unmask_intx,
 };
 
 __attribute__((constructor)) static void register_vfio_user(void)

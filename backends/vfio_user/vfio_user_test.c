@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,8 +48,10 @@ struct device {
 	uint16_t command;
 	uint32_t region;
 	spoil_fn spoil;
-	bool waits;          // a deadline passes
-	unsigned n_refusals; // of the commands that the device sent
+	bool waits;                       // a deadline passes
+	unsigned n_refusals;              // of the commands that the device sent
+	struct vfio_user_irq_set irq_set; // the last
+	int irq_fd;                       // that came with it; owned; 0: none
 	uint8_t config[256];
 };
 
@@ -86,6 +89,20 @@ static void answer_access(struct device *device, const uint8_t *in, struct answe
 		memcpy(device->config + access.offset, in + sizeof(access), access.count);
 }
 
+static void answer_irq_info(const uint8_t *in, struct answer *answer)
+{
+	struct vfio_user_irq_info info;
+	memcpy(&info, in, sizeof(info));
+	static const uint32_t counts[] = { 1, 4, 3, 0, 0 };
+	info = (struct vfio_user_irq_info){ .argsz = sizeof(info),
+					    .flags = VFIO_USER_IRQ_EVENTFD,
+					    .index = info.index,
+					    .count = counts[info.index] };
+	if (info.index == 0)
+		info.flags |= VFIO_USER_IRQ_AUTOMASKED;
+	put(answer, &info, sizeof(info));
+}
+
 static void answer_properly(struct device *device, const uint8_t *in, struct answer *answer)
 {
 	static const char greeting[] = "\0\0\0\0{\"capabilities\":{\"max_msg_fds\":8}}";
@@ -104,6 +121,12 @@ static void answer_properly(struct device *device, const uint8_t *in, struct ans
 		break;
 	case VFIO_USER_DEVICE_GET_REGION_INFO:
 		answer_region_info(device, in, answer);
+		break;
+	case VFIO_USER_DEVICE_GET_IRQ_INFO:
+		answer_irq_info(in, answer);
+		break;
+	case VFIO_USER_DEVICE_SET_IRQS:
+		memcpy(&device->irq_set, in, sizeof(device->irq_set));
 		break;
 	case VFIO_USER_REGION_READ:
 	case VFIO_USER_REGION_WRITE:
@@ -140,6 +163,29 @@ static bool receive_all(int fd, void *data, size_t size)
 	return size == 0 || recv(fd, data, size, MSG_WAITALL) == (ssize_t)size;
 }
 
+/* A command's header, and the descriptor that came along. */
+static bool receive_header(struct device *device, struct vfio_user_header *header)
+{
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { header, sizeof(*header) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.room,
+			      .msg_controllen = sizeof(control.room) };
+	if (recvmsg(device->fd, &msg, MSG_WAITALL | MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*header))
+		return false;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	if (device->irq_fd > 0)
+		close(device->irq_fd);
+	device->irq_fd = 0;
+	if (c != NULL)
+		memcpy(&device->irq_fd, CMSG_DATA(c), sizeof(int));
+	return true;
+}
+
 /* Ask for DMA, and count the refusals. */
 static void send_commands(struct device *device, unsigned n)
 {
@@ -163,7 +209,7 @@ static void *run_device(void *context)
 	static struct answer answer;
 	static uint8_t in[PAYLOAD_MAX];
 	struct vfio_user_header header;
-	while (receive_all(device->fd, &header, sizeof(header)) &&
+	while (receive_header(device, &header) &&
 	       receive_all(device->fd, in, header.size - sizeof(header))) {
 		memset(&answer, 0, offsetof(struct answer, payload));
 		memset(&answer.size, 0, sizeof(answer) - offsetof(struct answer, size));
@@ -187,6 +233,8 @@ static void *run_device(void *context)
 			break;
 	}
 	close_fdp(&device->fd);
+	if (device->irq_fd > 0)
+		close(device->irq_fd);
 	return NULL;
 }
 
@@ -678,7 +726,36 @@ static void sparse_wrapping(struct answer *a)
 	add_sparse(a, 1, UINT64_MAX - 100, 4096);
 }
 
-enum { ANY = VFIO_USER_DEVICE_GET_INFO, REGION = VFIO_USER_DEVICE_GET_REGION_INFO };
+static struct vfio_user_irq_info *irq_info(struct answer *a)
+{
+	return (void *)a->payload;
+}
+
+static void other_irq(struct answer *a)
+{
+	irq_info(a)->index++;
+}
+
+static void too_many_vectors(struct answer *a)
+{
+	irq_info(a)->count = UINT32_MAX;
+}
+
+static void one_wire_too_many(struct answer *a)
+{
+	irq_info(a)->count = 2;
+}
+
+static void deaf(struct answer *a)
+{
+	irq_info(a)->flags = 0;
+}
+
+enum {
+	ANY = VFIO_USER_DEVICE_GET_INFO,
+	REGION = VFIO_USER_DEVICE_GET_REGION_INFO,
+	IRQ = VFIO_USER_DEVICE_GET_IRQ_INFO,
+};
 
 static const struct {
 	uint16_t command;
@@ -738,6 +815,13 @@ static const struct {
 	{ REGION, sparse_count, "4294967295 mappable areas" },
 	{ REGION, sparse_beyond, "beyond its 0x10000" },
 	{ REGION, sparse_wrapping, "beyond its 0x10000" },
+	{ IRQ, short_by_one, "has 15 bytes, not 16" },
+	{ IRQ, other_irq, "asked for interrupts of kind 0, the device describes 1" },
+	{ IRQ, too_many_vectors, "announces 4294967295 interrupts of kind 0, at most 1" },
+	{ IRQ, one_wire_too_many, "announces 2 interrupts of kind 0, at most 1" },
+	{ IRQ, deaf, "interrupts of kind 0 take no eventfd" },
+	{ IRQ, one_fd, "has descriptors" },
+	{ IRQ, hang_up, "hung up" },
 };
 
 /* Each is an error with its reason, nobody is told of a loss (there was no device yet), and every
@@ -933,6 +1017,90 @@ START_TEST(bad_accesses)
 }
 END_TEST
 
+/* --- interrupts --- */
+
+START_TEST(interrupts_are_counted_by_kind)
+{
+	static const unsigned proper[] = { 1, 4, 3 }, none[] = { 0, 0, 0 };
+	for (int refused = 0; refused < 2; refused++) {
+		struct device device = { .command = VFIO_USER_DEVICE_GET_IRQ_INFO,
+					 .spoil = refused ? refuses : NULL };
+		struct pci_backend *backend;
+		unsigned count = 99;
+		ck_assert_msg(open_device(&device, &backend) == 0, "%s", reason_last());
+		for (unsigned kind = 0; kind < PCI_N_IRQS; kind++) {
+			ck_assert_int_eq(ops()->irq_count(backend, kind, &count), 0);
+			ck_assert_uint_eq(count, (refused ? none : proper)[kind]);
+		}
+		ops()->close(backend);
+		device_stop(&device);
+	}
+}
+END_TEST
+
+/* The eventfd is the device's to add to, until it is told to forget it. */
+START_TEST(an_eventfd_goes_to_the_device)
+{
+	struct device device = { .spoil = NULL };
+	struct pci_backend *backend;
+	const struct pci_vector vector = { PCI_IRQ_MSIX, 2, 3 };
+	uint64_t value = 5;
+	int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ck_assert_int_eq(open_device(&device, &backend), 0);
+	ck_assert_msg(ops()->set_irq(backend, &vector, event_fd) == 0, "%s", reason_last());
+	const struct vfio_user_irq_set *set = &device.irq_set;
+	ck_assert_uint_eq(set->argsz, 20);
+	ck_assert_uint_eq(set->flags, 0x24);
+	ck_assert(set->index == 2 && set->start == 2 && set->count == 1);
+	ck_assert_int_gt(device.irq_fd, 0);
+	ck_assert_int_eq(write(device.irq_fd, &value, sizeof(value)), sizeof(value));
+	ck_assert_int_eq(read(event_fd, &value, sizeof(value)), sizeof(value));
+	ck_assert_uint_eq(value, 5);
+
+	ck_assert_int_eq(ops()->set_irq(backend, &vector, -1), 0);
+	ck_assert_int_eq(device.irq_fd, 0);
+	ck_assert_uint_eq(set->flags, 0x24);
+	ck_assert(set->index == 2 && set->start == 2 && set->count == 1);
+	ck_assert_int_eq(ops()->unmask_intx(backend), 0);
+	ck_assert_uint_eq(set->flags, 0x11);
+	ck_assert(set->index == 0 && set->start == 0 && set->count == 1);
+	ops()->close(backend);
+	device_stop(&device);
+	close(event_fd);
+}
+END_TEST
+
+/* A refusal is only that; who hangs up instead of answering is lost. */
+START_TEST(interrupts_that_are_answered_badly)
+{
+	static const struct {
+		spoil_fn spoil;
+		const char *reason;
+		bool survives;
+	} cases[] = {
+		{ refuses, "refused command 8", true },
+		{ hang_up, "hung up", false },
+		{ one_fd, "has descriptors", false },
+		{ wrong_id, "answered command 8", false },
+	};
+	const struct pci_vector vector = { PCI_IRQ_INTX, 0, 1 };
+	int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct device device = { .command = VFIO_USER_DEVICE_SET_IRQS,
+					 .spoil = cases[i].spoil };
+		struct pci_backend *backend;
+		ck_assert_int_eq(open_device(&device, &backend), 0);
+		ck_assert_int_lt(ops()->set_irq(backend, &vector, event_fd), 0);
+		ck_assert_msg(strstr(reason_last(), cases[i].reason) != NULL, "case %zu: %s", i,
+			      reason_last());
+		ck_assert_int_eq(loss[0] == '\0', cases[i].survives);
+		ops()->close(backend);
+		device_stop(&device);
+	}
+	close(event_fd);
+}
+END_TEST
+
 /* --- what comes unasked --- */
 
 static void send_header(int fd, uint16_t command, uint32_t flags)
@@ -987,7 +1155,7 @@ START_TEST(device_that_does_not_read)
 	struct peer peer;
 	struct peer_message reply;
 	static const uint8_t data[PEER_PAYLOAD_MAX];
-	const struct peer_payload payload = { data, data, sizeof(data), sizeof(data) };
+	const struct peer_payload payload = { data, data, sizeof(data), sizeof(data), NULL };
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
 	int small = 1;
 	ck_assert_int_eq(setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
@@ -1004,5 +1172,7 @@ UNIT_TESTS("vfio-user", good_device_is_learnt, registers_are_read_and_written,
 	   region_descriptor_is_the_devices_file, lawful_oddities_are_accepted,
 	   hostile_devices_are_refused, no_socket_is_refused, memory_smaller_than_announced,
 	   memory_beyond_the_end, memory_across_pages, memory_that_is_no_file, memory_in_parts,
-	   memory_cut_later, bad_accesses, commands_of_an_idle_device_are_refused,
-	   hang_up_of_an_idle_device_is_noticed, device_that_does_not_read)
+	   memory_cut_later, bad_accesses, interrupts_are_counted_by_kind,
+	   an_eventfd_goes_to_the_device, interrupts_that_are_answered_badly,
+	   commands_of_an_idle_device_are_refused, hang_up_of_an_idle_device_is_noticed,
+	   device_that_does_not_read)

@@ -25,6 +25,8 @@
 #include <base/log.h>
 #include <base/reason.h>
 #include <families/pci/function.h>
+#include <families/pci/identity.h>
+#include <families/pci/interrupts.h>
 #include <runtime/memory.h>
 
 enum { LOG_MAX = 16 };
@@ -41,7 +43,8 @@ struct pci_mapping {
 
 struct IOPCIDevice_IVars {
 	struct pci_function function;
-	bool is_open;                 // the function is: there is something to close
+	bool is_open; // the function is: there is something to close
+	struct pci_interrupts interrupts;
 	_Atomic(IOService *) session; // borrowed from whoever opened; NULL: closed
 	_Atomic unsigned n_logged;
 	pthread_mutex_t lock;
@@ -69,6 +72,7 @@ void IMPL(IOPCIDevice, free)
 			OSSafeReleaseNULL(device->mappings[i].map);
 			OSSafeReleaseNULL(device->mappings[i].memory);
 		}
+		pci_interrupts_close(&device->interrupts);
 		if (device->is_open)
 			pci_function_close(&device->function);
 		pthread_mutex_destroy(&device->lock);
@@ -97,6 +101,7 @@ kern_return_t IOPCIDevice_Open(IOPCIDevice *self, IOService *forClient, IOOption
 	if (!atomic_compare_exchange_strong(&device->session, &holder, forClient))
 		return refuse(kIOReturnExclusiveAccess, "%s has the device open",
 			      holder == forClient ? "this service already" : "another service");
+	pci_interrupts_begin(&device->interrupts);
 	return kIOReturnSuccess;
 }
 
@@ -120,6 +125,7 @@ static bool end_session(IOPCIDevice *self, IOService *client)
 	struct IOPCIDevice_IVars *device = self->ivars;
 	if (client == NULL || atomic_load(&device->session) != client)
 		return false;
+	pci_interrupts_end(&device->interrupts);
 	quiesce(&device->function);
 	return atomic_compare_exchange_strong(&device->session, &client, NULL);
 }
@@ -498,31 +504,24 @@ kern_return_t IOPCIDevice_FindPCICapability(IOPCIDevice *self, uint32_t capabili
 					    foundCapabilityOffset);
 }
 
+kern_return_t IOPCIDevice_ConfigureInterrupts(IOPCIDevice *self, uint32_t interruptType,
+					      uint32_t numRequired, uint32_t numRequested,
+					      IOOptionBits options)
+{
+	if (self == NULL || options != 0)
+		return refuse(kIOReturnBadArgument, "ConfigureInterrupts takes options 0");
+	if (!has_session(self))
+		return kIOReturnNotOpen;
+	return pci_interrupts_configure(&self->ivars->interrupts, interruptType, numRequired,
+					numRequested);
+}
+
 /* --- the family --- */
 
 static void device_lost(void *context, const char *reason)
 {
 	IOPCIDevice *self = context;
 	provider_lost(IOPCIDevice_as_IOService(self), "%s", reason);
-}
-
-/* A device that changed between the probe and now is not the one that was matched. */
-static kern_return_t check_identity(struct pci_function *function, OSDictionary *properties)
-{
-	struct pci_identity identity;
-	kern_return_t ret = pci_function_identify(function, &identity);
-	if (ret != kIOReturnSuccess)
-		return ret;
-	OSNumber *vendor = OSDynamicCast(OSNumber, OSDictionary_getObject(properties, "vendor-id"));
-	OSNumber *device = OSDynamicCast(OSNumber, OSDictionary_getObject(properties, "device-id"));
-	if (vendor == NULL || device == NULL)
-		return kIOReturnSuccess;
-	if (OSNumber_unsigned32BitValue(vendor) == identity.vendor &&
-	    OSNumber_unsigned32BitValue(device) == identity.device)
-		return kIOReturnSuccess;
-	return refuse(kIOReturnNoDevice, "the device was matched as %04x:%04x and is now %04x:%04x",
-		      OSNumber_unsigned32BitValue(vendor), OSNumber_unsigned32BitValue(device),
-		      identity.vendor, identity.device);
 }
 
 static kern_return_t create_provider(struct device_handover *handover, IOService **provider)
@@ -537,75 +536,17 @@ static kern_return_t create_provider(struct device_handover *handover, IOService
 	kern_return_t ret = pci_function_open(function, handover, device_lost, self);
 	if (ret == kIOReturnSuccess) {
 		self->ivars->is_open = true;
-		ret = check_identity(function, handover->properties);
+		ret = pci_check_identity(function, handover->properties);
 	}
+	if (ret == kIOReturnSuccess)
+		ret = pci_interrupts_open(&self->ivars->interrupts, function);
 	if (ret != kIOReturnSuccess) {
 		OSObjectRelease(self);
 		return ret;
 	}
 	*provider = IOPCIDevice_as_IOService(self);
+	service_set_interrupts(*provider, self->ivars->interrupts.interrupts);
 	return kIOReturnSuccess;
-}
-
-static bool set_number(OSDictionary *dictionary, const char *key, uint64_t value)
-{
-	OSNumber *number = OSNumber_withNumber(value, 32);
-	bool done = number != NULL &&
-		    OSDictionary_setObject(dictionary, key, OSNumber_as_OSObject(number));
-	OSObjectRelease(number);
-	return done;
-}
-
-static bool set_string(OSDictionary *dictionary, const char *key, const char *value)
-{
-	OSString *string = OSString_withCString(value);
-	bool done = string != NULL &&
-		    OSDictionary_setObject(dictionary, key, OSString_as_OSObject(string));
-	OSObjectRelease(string);
-	return done;
-}
-
-static OSArray *describe(const struct pci_backend_ops *ops, const struct pci_identity *identity)
-{
-	OSDictionary *entry = OSDictionary_withCapacity(8);
-	OSArray *array = OSArray_withCapacity(1);
-	bool done = entry != NULL && array != NULL &&
-		    set_string(entry, "IOProviderClass", "IOPCIDevice") &&
-		    set_string(entry, "OpenDextBackend", ops->name) &&
-		    set_number(entry, "vendor-id", identity->vendor) &&
-		    set_number(entry, "device-id", identity->device) &&
-		    set_number(entry, "subsystem-vendor-id", identity->subsystem_vendor) &&
-		    set_number(entry, "subsystem-id", identity->subsystem) &&
-		    set_number(entry, "class-code", identity->class_code) &&
-		    set_number(entry, "revision-id", identity->revision) &&
-		    OSArray_setObject(array, OSDictionary_as_OSObject(entry));
-	OSObjectRelease(entry);
-	if (!done)
-		OSSafeReleaseNULL(array);
-	return array;
-}
-
-static void ignore_loss(void *context, const char *reason)
-{
-	(void)context;
-	(void)reason;
-}
-
-static kern_return_t copy_identity(struct device_handover *handover, OSArray **identity)
-{
-	struct pci_function function;
-	struct pci_identity ids;
-	kern_return_t ret = pci_function_open(&function, handover, ignore_loss, NULL);
-	if (ret != kIOReturnSuccess)
-		return ret;
-	ret = pci_function_identify(&function, &ids);
-	if (ret == kIOReturnSuccess) {
-		*identity = describe(function.ops, &ids);
-		if (*identity == NULL)
-			ret = refuse(kIOReturnNoMemory, "out of memory for the PCI identity");
-	}
-	pci_function_close(&function);
-	return ret;
 }
 
 static void client_stopped(IOService *provider, IOService *client)
@@ -618,7 +559,7 @@ static void client_stopped(IOService *provider, IOService *client)
 static const struct family_ops pci_family = {
 	.provider_class = "IOPCIDevice",
 	.create_provider = create_provider,
-	.copy_identity = copy_identity,
+	.copy_identity = pci_copy_identity,
 	.client_stopped = client_stopped,
 };
 

@@ -20,6 +20,7 @@
 #include <base/reason.h>
 #include <families/pci/function.h>
 #include <runtime/queue.h>
+#include <runtime/strand.h>
 
 enum { CONFIG_SIZE_MIN = 64, CONFIG_SIZE_MAX = 4096 };
 
@@ -38,6 +39,7 @@ struct visit {
 	uint64_t offset;
 	uint8_t bytes[8]; // as the device orders them: the lowest first
 	size_t size;
+	const struct pci_vector *vector;
 	int fd;
 	int result;
 	char reason[REASON_MAX];
@@ -57,10 +59,13 @@ static kern_return_t pay_visit(struct visit *visit)
 	struct pci_function *function = visit->function;
 	if (atomic_load(&function->lost))
 		return refuse(kIOReturnNoDevice, "the device is gone");
+	int ret = 0;
 	if (function->queue != NULL)
-		queue_sync(function->queue, run_visit, visit);
+		ret = queue_sync(function->queue, run_visit, visit);
 	else
 		run_visit(visit);
+	if (ret < 0)
+		return queue_refusal(function->queue, ret);
 	if (visit->result >= 0)
 		return kIOReturnSuccess;
 	reason_set(visit->reason);
@@ -185,6 +190,31 @@ kern_return_t pci_function_region_fd(struct pci_function *function, unsigned reg
 	return kIOReturnSuccess;
 }
 
+static int make_set_irq(struct visit *visit)
+{
+	return visit->function->ops->set_irq(visit->function->backend, visit->vector, visit->fd);
+}
+
+kern_return_t pci_function_set_irq(struct pci_function *function, const struct pci_vector *vector,
+				   int event_fd)
+{
+	struct visit visit = {
+		.function = function, .make = make_set_irq, .vector = vector, .fd = event_fd
+	};
+	return pay_visit(&visit);
+}
+
+static int make_unmask(struct visit *visit)
+{
+	return visit->function->ops->unmask_intx(visit->function->backend);
+}
+
+kern_return_t pci_function_unmask_intx(struct pci_function *function)
+{
+	struct visit visit = { .function = function, .make = make_unmask };
+	return pay_visit(&visit);
+}
+
 kern_return_t pci_function_identify(struct pci_function *function, struct pci_identity *identity)
 {
 	uint64_t ids, class_and_revision, subsystem;
@@ -269,6 +299,12 @@ static int make_layout(struct visit *visit)
 	for (unsigned region = 0; region <= PCI_REGION_CONFIG; region++) {
 		int error = function->ops->region_info(function->backend, region,
 						       &function->regions[region]);
+		if (error < 0)
+			return error;
+	}
+	for (unsigned kind = 0; kind < PCI_N_IRQS; kind++) {
+		int error =
+			function->ops->irq_count(function->backend, kind, &function->n_irqs[kind]);
 		if (error < 0)
 			return error;
 	}

@@ -35,6 +35,7 @@ struct pci_function {
 	unsigned n_memories;
 	uint8_t memory_of_bar[PCI_N_MEMORIES]; // by BAR number, 6: the ROM; PCI_NO_MEMORY: none
 	int msix_region;                       // the BAR that holds the MSI-X table; -1: none
+	unsigned n_irqs[PCI_N_IRQS];           // by kind
 	_Atomic bool lost;
 	_Atomic bool is_ready; // opened: a loss is now on_lost's to tell
 	void (*on_lost)(void *context, const char *reason);
@@ -63,6 +64,11 @@ kern_return_t pci_function_write(struct pci_function *function, unsigned region,
 /* A descriptor that maps the whole region: see pci_backend_ops.region_fd. */
 kern_return_t pci_function_region_fd(struct pci_function *function, unsigned region, int *fd,
 				     uint64_t *offset);
+
+/* See pci_backend_ops.set_irq and unmask_intx. */
+kern_return_t pci_function_set_irq(struct pci_function *function, const struct pci_vector *vector,
+				   int event_fd);
+kern_return_t pci_function_unmask_intx(struct pci_function *function);
 
 kern_return_t pci_function_identify(struct pci_function *function, struct pci_identity *identity);
 

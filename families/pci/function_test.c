@@ -84,6 +84,28 @@ static int region_fd(struct pci_backend *backend, unsigned region, int *fd, uint
 	return -EOPNOTSUPP;
 }
 
+static int irq_count(struct pci_backend *backend, enum pci_irq kind, unsigned *count)
+{
+	(void)backend;
+	(void)kind;
+	*count = 0;
+	return 0;
+}
+
+static int set_irq(struct pci_backend *backend, const struct pci_vector *vector, int event_fd)
+{
+	(void)backend;
+	(void)event_fd;
+	refuse(kIOReturnUnsupported, "the test's card has no interrupts of kind %d", vector->kind);
+	return -EOPNOTSUPP;
+}
+
+static int unmask_intx(struct pci_backend *backend)
+{
+	(void)backend;
+	return 0;
+}
+
 static const struct pci_backend_ops card_backend = {
 	.name = "card",
 	.open = open_card,
@@ -92,6 +114,9 @@ static const struct pci_backend_ops card_backend = {
 	.read = read_card,
 	.write = write_card,
 	.region_fd = region_fd,
+	.irq_count = irq_count,
+	.set_irq = set_irq,
+	.unmask_intx = unmask_intx,
 };
 
 static void put(uint64_t offset, uint64_t value, size_t size)

@@ -15,6 +15,19 @@
 
 enum { PCI_REGION_BAR0 = 0, PCI_REGION_ROM = 6, PCI_REGION_CONFIG = 7, PCI_N_REGIONS = 9 };
 
+/* How a function interrupts: by a wire, which is a level, or by messages. VFIO's numbers. */
+enum pci_irq { PCI_IRQ_INTX, PCI_IRQ_MSI, PCI_IRQ_MSIX, PCI_N_IRQS };
+
+/* The most there can be (PCI Local Bus 3.0, 6.8). */
+enum { PCI_INTX_MAX = 1, PCI_MSI_MAX = 32, PCI_MSIX_MAX = 2048 };
+
+/* One interrupt among those of its kind that are in use. */
+struct pci_vector {
+	enum pci_irq kind;
+	unsigned number; // below n_vectors
+	unsigned n_vectors;
+};
+
 struct pci_region {
 	uint64_t size; // 0: absent
 	bool readable, writable;
@@ -44,6 +57,14 @@ struct pci_backend_ops {
 	 * and only that; returned. `offset` is where the region begins in it. -EOPNOTSUPP with a
 	 * reason: this machine has no such descriptor. */
 	int (*region_fd)(struct pci_backend *backend, unsigned region, int *fd, uint64_t *offset);
+	/* Required. How many interrupts of a kind there can be, 0 to its maximum. */
+	int (*irq_count)(struct pci_backend *backend, enum pci_irq kind, unsigned *count);
+	/* Required. From now on the interrupt adds to event_fd, which is borrowed for the call;
+	 * -1: it is not heard any more. At any time only one kind is heard, with one n_vectors.
+	 * INTx is masked from when it comes until unmask_intx. */
+	int (*set_irq)(struct pci_backend *backend, const struct pci_vector *vector, int event_fd);
+	/* Required. INTx may come again. */
+	int (*unmask_intx)(struct pci_backend *backend);
 };
 
 void pci_backend_register(const struct pci_backend_ops *ops); // asserts the required entries

@@ -6,6 +6,9 @@
  * The kernel, or a device's process, adds to the eventfd; what it holds when the queue gets to it
  * is the count. While the source is disabled nobody looks at it, and it goes on counting. So no
  * interrupt is lost, and a storm of them costs one call at a time.
+ *
+ * A device's process is not trusted with what it shares: it can empty the eventfd and make reading
+ * it block, so each read says itself that it will not wait; and it can add what it likes.
  */
 
 #include <DriverKit/IOInterruptDispatchSource.h>
@@ -16,6 +19,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <base/clock.h>
@@ -30,7 +34,7 @@ struct interrupt {
 	struct IODispatchSource_IVars *state;
 	struct fd_source *source;
 	int event_fd;
-	unsigned index;
+	struct interrupt_holder holder;
 	bool level, continuous;
 	uint64_t count, time_ns; // since the last call; the queue's
 	pthread_mutex_t lock;
@@ -44,10 +48,12 @@ struct IOInterruptDispatchSource_IVars {
 static bool read_count(struct interrupt *interrupt)
 {
 	uint64_t n;
+	struct iovec place = { .iov_base = &n, .iov_len = sizeof(n) };
 
-	if (read(interrupt->event_fd, &n, sizeof(n)) != (ssize_t)sizeof(n))
+	if (preadv2(interrupt->event_fd, &place, 1, -1, RWF_NOWAIT) != (ssize_t)sizeof(n))
 		return false; // nothing since
-	interrupt->count += n;
+	if (__builtin_add_overflow(interrupt->count, n, &interrupt->count))
+		interrupt->count = UINT64_MAX;
 	interrupt->time_ns = interrupt->continuous ? clock_boot_now_ns() : clock_now_ns();
 	return true;
 }
@@ -88,7 +94,7 @@ static void called(void *context, unsigned line)
 
 	(void)line;
 	if (interrupt->level)
-		interrupts_unmask(interrupt->interrupts, interrupt->index);
+		interrupts_unmask(interrupt->interrupts, &interrupt->holder);
 }
 
 static void set_enabled(void *context, bool enabled)
@@ -97,7 +103,7 @@ static void set_enabled(void *context, bool enabled)
 	int ret = fd_source_set_events(interrupt->source, enabled ? EPOLLIN : 0);
 
 	if (ret < 0)
-		log_error("interrupt %u cannot be %s (%d)", interrupt->index,
+		log_error("interrupt %u cannot be %s (%d)", interrupt->holder.index,
 			  enabled ? "enabled" : "disabled", ret);
 }
 
@@ -112,7 +118,7 @@ static void stop(void *context)
 {
 	struct interrupt *interrupt = context;
 
-	interrupts_give_back(interrupt->interrupts, interrupt->index);
+	interrupts_give_back(interrupt->interrupts, &interrupt->holder);
 	fd_source_end(interrupt->source, ended);
 }
 
@@ -164,14 +170,16 @@ static kern_return_t interrupt_new(struct interrupts *interrupts, uint32_t index
 		return refuse(kIOReturnNoMemory, "out of memory for an interrupt");
 	pthread_mutex_init(&interrupt->lock, NULL);
 	interrupt->interrupts = interrupts_ref(interrupts);
-	interrupt->index = indexAndFlags & kIOInterruptSourceIndexMask;
+	interrupt->holder.index = indexAndFlags & kIOInterruptSourceIndexMask;
 	interrupt->continuous = (indexAndFlags & kIOInterruptSourceContinuousTime) != 0;
 	interrupt->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	uint64_t type = 0;
 	kern_return_t ret =
 		interrupt->event_fd < 0
 			? refuse(kIOReturnNoResources, "no descriptor can be had: %s",
 				 strerrordesc_np(errno))
-			: interrupts_is_level(interrupts, interrupt->index, &interrupt->level);
+			: interrupts_get_type(interrupts, interrupt->holder.index, &type);
+	interrupt->level = (type & kIOInterruptTypeLevel) != 0;
 	if (ret == kIOReturnSuccess)
 		*out = interrupt;
 	else
@@ -183,7 +191,7 @@ static kern_return_t interrupt_new(struct interrupts *interrupts, uint32_t index
 static kern_return_t begin(struct interrupt *interrupt, IODispatchQueue *queue)
 {
 	kern_return_t ret =
-		interrupts_take(interrupt->interrupts, interrupt->index, interrupt->event_fd);
+		interrupts_take(interrupt->interrupts, &interrupt->holder, interrupt->event_fd);
 
 	if (ret != kIOReturnSuccess)
 		return ret;
@@ -191,9 +199,9 @@ static kern_return_t begin(struct interrupt *interrupt, IODispatchQueue *queue)
 				   interrupt);
 	if (error == 0)
 		return kIOReturnSuccess;
-	interrupts_give_back(interrupt->interrupts, interrupt->index);
-	return refuse(kIOReturnNoResources, "interrupt %u cannot be watched (%d)", interrupt->index,
-		      error);
+	interrupts_give_back(interrupt->interrupts, &interrupt->holder);
+	return refuse(kIOReturnNoResources, "interrupt %u cannot be watched (%d)",
+		      interrupt->holder.index, error);
 }
 
 static kern_return_t set_up(IOInterruptDispatchSource *self, struct interrupts *interrupts,
@@ -214,7 +222,7 @@ static kern_return_t set_up(IOInterruptDispatchSource *self, struct interrupts *
 	}
 	ret = source_init(&self->super, &interrupt_ops, interrupt, queue, false);
 	if (ret != kIOReturnSuccess) {
-		interrupts_give_back(interrupts, interrupt->index);
+		interrupts_give_back(interrupts, &interrupt->holder);
 		fd_source_close(interrupt->source);
 		interrupt_free(interrupt);
 		return ret;
@@ -262,15 +270,12 @@ kern_return_t IOInterruptDispatchSource_GetInterruptType(IOService *provider, ui
 							 uint64_t *interruptType)
 {
 	struct interrupts *interrupts;
-	bool level;
 	kern_return_t ret = find_interrupts(provider, &interrupts);
 
 	if (ret == kIOReturnSuccess && interruptType == NULL)
 		ret = refuse(kIOReturnBadArgument, "GetInterruptType: no place for the type");
 	if (ret == kIOReturnSuccess)
-		ret = interrupts_is_level(interrupts, index, &level);
-	if (ret == kIOReturnSuccess)
-		*interruptType = level ? kIOInterruptTypeLevel : kIOInterruptTypeEdge;
+		ret = interrupts_get_type(interrupts, index, interruptType);
 	return ret;
 }
 
@@ -292,7 +297,7 @@ kern_return_t IOInterruptDispatchSource_GetLastInterrupt(IOInterruptDispatchSour
 	struct interrupt *interrupt = self->ivars->interrupt;
 	pthread_mutex_lock(&interrupt->lock);
 	if (index != NULL)
-		*index = interrupt->index;
+		*index = interrupt->holder.index;
 	if (count != NULL)
 		*count = interrupt->last_count;
 	if (time != NULL)

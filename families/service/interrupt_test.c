@@ -7,7 +7,7 @@
 
 #include <runtime/unit_pool.h>
 
-#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -27,23 +27,21 @@ struct card {
 	bool fails;
 };
 
-static bool is_level(void *context, unsigned index)
+static uint64_t type(void *context, unsigned index)
 {
 	(void)context;
-	return index == LEVEL;
+	return index == LEVEL ? kIOInterruptTypeLevel : kIOInterruptTypeEdge;
 }
 
-static int open_line(void *context, unsigned index, int event_fd)
+static kern_return_t open_line(void *context, unsigned index, int event_fd)
 {
 	struct card *card = context;
 
-	if (card->fails) {
-		refuse(kIOReturnDeviceError, "the card refuses");
-		return -EIO;
-	}
+	if (card->fails)
+		return refuse(kIOReturnDeviceError, "the card refuses");
 	ck_assert_int_eq(card->fds[index], -1);
 	card->fds[index] = event_fd;
-	return 0;
+	return kIOReturnSuccess;
 }
 
 static void close_line(void *context, unsigned index)
@@ -82,7 +80,7 @@ static void unmask_line(void *context, unsigned index)
 }
 
 static const struct interrupts_ops card_ops = {
-	.is_level = is_level,
+	.type = type,
 	.open = open_line,
 	.close = close_line,
 	.unmask = unmask_line,
@@ -130,7 +128,8 @@ static OSAction *new_action(struct bench *bench)
 static void bench_open(struct bench *bench, uint32_t index_and_flags)
 {
 	*bench = (struct bench){ .card.fds = { -1, -1, -1, -1 }, .queue = new_queue("interrupt") };
-	ck_assert_int_eq(interrupts_open(&bench->interrupts, &card_ops, &bench->card, LINES), 0);
+	ck_assert_int_eq(
+		interrupts_open(&bench->interrupts, &card_ops, &bench->card, LINES, LINES + 1), 0);
 	bench->provider = OSTypeAlloc(IOService);
 	ck_assert(IOService_init(bench->provider));
 	service_set_interrupts(bench->provider, bench->interrupts);
@@ -248,15 +247,15 @@ static void check_masked(struct bench *bench)
 START_TEST(a_level_is_masked_until_the_handler_returns)
 {
 	struct bench bench;
-	uint64_t type = 9;
+	uint64_t what = 9;
 
 	bench_open(&bench, LEVEL);
-	ck_assert_int_eq(IOInterruptDispatchSource_GetInterruptType(bench.provider, LEVEL, &type),
+	ck_assert_int_eq(IOInterruptDispatchSource_GetInterruptType(bench.provider, LEVEL, &what),
 			 kIOReturnSuccess);
-	ck_assert_uint_eq(type, kIOInterruptTypeLevel);
-	ck_assert_int_eq(IOInterruptDispatchSource_GetInterruptType(bench.provider, 0, &type),
+	ck_assert_uint_eq(what, kIOInterruptTypeLevel);
+	ck_assert_int_eq(IOInterruptDispatchSource_GetInterruptType(bench.provider, 0, &what),
 			 kIOReturnSuccess);
-	ck_assert_uint_eq(type, kIOInterruptTypeEdge);
+	ck_assert_uint_eq(what, kIOInterruptTypeEdge);
 	bench.in_callback = check_masked;
 	ck_assert_int_eq(enable(&bench, true), kIOReturnSuccess);
 	atomic_store(&bench.card.asserted, true);
@@ -384,7 +383,7 @@ START_TEST(what_is_not_there_is_refused)
 {
 	struct bench bench;
 	IOInterruptDispatchSource *other = NULL;
-	uint64_t type;
+	uint64_t what;
 
 	bench_open(&bench, 0);
 	IOService *plain = OSTypeAlloc(IOService);
@@ -394,7 +393,7 @@ START_TEST(what_is_not_there_is_refused)
 	ck_assert_int_eq(
 		IOInterruptDispatchSource_Create(bench.provider, LINES, bench.queue, &other),
 		kIOReturnNoInterrupt);
-	ck_assert_int_eq(IOInterruptDispatchSource_GetInterruptType(bench.provider, LINES, &type),
+	ck_assert_int_eq(IOInterruptDispatchSource_GetInterruptType(bench.provider, LINES, &what),
 			 kIOReturnNoInterrupt);
 	ck_assert_int_eq(IOInterruptDispatchSource_Create(bench.provider, 0, bench.queue, &other),
 			 kIOReturnBusy);
@@ -404,8 +403,8 @@ START_TEST(what_is_not_there_is_refused)
 	ck_assert_int_eq(IOInterruptDispatchSource_Create(NULL, 1, bench.queue, &other),
 			 kIOReturnBadArgument);
 	bench.card.fails = true;
-	ck_assert_int_ne(IOInterruptDispatchSource_Create(bench.provider, 1, bench.queue, &other),
-			 kIOReturnSuccess);
+	ck_assert_int_eq(IOInterruptDispatchSource_Create(bench.provider, 1, bench.queue, &other),
+			 kIOReturnDeviceError);
 	ck_assert_str_eq(reason_last(), "the card refuses");
 	ck_assert_ptr_null(other);
 
@@ -419,7 +418,97 @@ START_TEST(what_is_not_there_is_refused)
 }
 END_TEST
 
+/* The process behind a device shares the eventfd: it empties it, and makes reading it wait. */
+START_TEST(a_device_cannot_make_the_queue_wait)
+{
+	struct bench bench;
+	uint64_t n;
+
+	bench_open(&bench, 0);
+	ck_assert_int_eq(enable(&bench, true), kIOReturnSuccess);
+	ck_assert_int_eq(fcntl(bench.card.fds[0], F_SETFL, 0), 0);
+	raise_line(&bench.card, 0);
+	ck_assert_int_eq(read(bench.card.fds[0], &n, sizeof(n)), sizeof(n));
+	ck_assert_int_eq(IOInterruptDispatchSource_CheckForWork(bench.source, true),
+			 kIOReturnSuccess);
+	settle();
+	ck_assert_uint_eq(bench.calls, 0);
+	bench_close(&bench);
+}
+END_TEST
+
+/* Nor can it count in a circle. */
+START_TEST(a_count_has_an_end)
+{
+	struct bench bench;
+	uint64_t most = UINT64_MAX - 1;
+
+	bench_open(&bench, 0);
+	ck_assert_int_eq(IOInterruptDispatchSource_SetHandler(bench.source, NULL),
+			 kIOReturnSuccess);
+	ck_assert_int_eq(enable(&bench, true), kIOReturnSuccess);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(write(bench.card.fds[0], &most, sizeof(most)), sizeof(most));
+		settle();
+	}
+	ck_assert_int_eq(IOInterruptDispatchSource_SetHandler(bench.source, bench.action),
+			 kIOReturnSuccess);
+	settle();
+	ck_assert_uint_eq(bench.calls, 1);
+	ck_assert_uint_eq(bench.count, UINT64_MAX);
+	bench_close(&bench);
+}
+END_TEST
+
+static kern_return_t one_more(void *context, unsigned *count)
+{
+	if (context != NULL)
+		return refuse(kIOReturnUnsupported, "not today");
+	++*count;
+	return kIOReturnSuccess;
+}
+
+static kern_return_t as_many(void *context, unsigned *count)
+{
+	(void)context;
+	(void)count;
+	return kIOReturnSuccess;
+}
+
+/* A revoked interrupt is somebody else's: who had it cannot take it from him. */
+START_TEST(interrupts_are_revoked_and_rearranged)
+{
+	struct bench bench;
+	IOInterruptDispatchSource *other = NULL;
+
+	bench_open(&bench, 0);
+	ck_assert_int_eq(enable(&bench, true), kIOReturnSuccess);
+	ck_assert_int_eq(interrupts_rearrange(bench.interrupts, one_more, NULL), kIOReturnBusy);
+	ck_assert_str_eq(reason_last(), "a source has interrupt 0: cancel and release it first");
+	interrupts_revoke(bench.interrupts, as_many, NULL);
+	ck_assert_int_eq(bench.card.fds[0], -1);
+	ck_assert_int_eq(interrupts_rearrange(bench.interrupts, one_more, &bench),
+			 kIOReturnUnsupported);
+	ck_assert_int_eq(interrupts_rearrange(bench.interrupts, one_more, NULL), kIOReturnSuccess);
+	ck_assert_int_eq(
+		IOInterruptDispatchSource_Create(bench.provider, LINES + 1, bench.queue, &other),
+		kIOReturnNoInterrupt);
+	ck_assert_int_eq(
+		IOInterruptDispatchSource_GetInterruptType(bench.provider, LINES, &(uint64_t){ 0 }),
+		kIOReturnSuccess);
+	ck_assert_int_eq(IOInterruptDispatchSource_Create(bench.provider, 0, bench.queue, &other),
+			 kIOReturnSuccess);
+	ck_assert_int_eq(IOInterruptDispatchSource_Cancel_f(bench.source, NULL, NULL),
+			 kIOReturnSuccess);
+	settle();
+	ck_assert_int_ne(bench.card.fds[0], -1);
+	OSObjectRelease(other);
+	bench_close(&bench);
+}
+END_TEST
+
 POOL_TESTS("interrupt", interrupts_are_counted, those_in_a_callback_are_the_next,
 	   a_level_is_masked_until_the_handler_returns, a_disabled_interrupt_goes_on_counting,
 	   one_can_look_for_an_interrupt, a_cancelled_interrupt_is_given_back,
-	   what_is_not_there_is_refused)
+	   what_is_not_there_is_refused, a_device_cannot_make_the_queue_wait, a_count_has_an_end,
+	   interrupts_are_revoked_and_rearranged)

@@ -3,13 +3,18 @@
 /*
  * Who has which interrupt. A lock is held while the ops run, so that closing waits for them; they
  * are calls to a backend, some microseconds each, and no interrupt passes through here.
+ *
+ * Who takes an interrupt gets a ticket. It is void once the interrupt was revoked, so that what its
+ * late holder does to it touches no later holder.
  */
 
 #include <families/service/interrupts.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include <base/reason.h>
@@ -19,16 +24,19 @@ struct interrupts {
 	_Atomic uint32_t refs;
 	const struct interrupts_ops *ops;
 	void *context;
+	unsigned max;
+	pthread_mutex_t lock; // guards what follows
 	unsigned count;
-	pthread_mutex_t lock;
-	bool closed;  // guarded by lock
-	bool taken[]; // by index; guarded by lock
+	bool closed;
+	uint32_t last_ticket;
+	uint32_t tickets[]; // by index, `max` of them; 0: nobody has it
 };
 
 int interrupts_open(struct interrupts **out, const struct interrupts_ops *ops, void *context,
-		    unsigned count)
+		    unsigned count, unsigned max)
 {
-	struct interrupts *made = calloc(1, sizeof(*made) + count * sizeof(made->taken[0]));
+	assert(count <= max);
+	struct interrupts *made = calloc(1, sizeof(*made) + max * sizeof(made->tickets[0]));
 
 	if (made == NULL)
 		return -ENOMEM;
@@ -36,6 +44,7 @@ int interrupts_open(struct interrupts **out, const struct interrupts_ops *ops, v
 	made->ops = ops;
 	made->context = context;
 	made->count = count;
+	made->max = max;
 	pthread_mutex_init(&made->lock, NULL);
 	*out = made;
 	return 0;
@@ -60,17 +69,67 @@ struct interrupts *interrupts_unref(struct interrupts *interrupts)
 /* Locked. */
 static void close_one(struct interrupts *interrupts, unsigned index)
 {
-	if (interrupts->taken[index] && !interrupts->closed)
+	if (interrupts->tickets[index] != 0 && !interrupts->closed)
 		interrupts->ops->close(interrupts->context, index);
-	interrupts->taken[index] = false;
+	interrupts->tickets[index] = 0;
+}
+
+/* Locked. */
+static void close_all(struct interrupts *interrupts)
+{
+	for (unsigned i = 0; i < interrupts->count; i++)
+		close_one(interrupts, i);
 }
 
 void interrupts_close(struct interrupts *interrupts)
 {
 	pthread_mutex_lock(&interrupts->lock);
-	for (unsigned i = 0; i < interrupts->count; i++)
-		close_one(interrupts, i);
+	close_all(interrupts);
 	interrupts->closed = true;
+	pthread_mutex_unlock(&interrupts->lock);
+}
+
+/* Locked. */
+static kern_return_t check_idle(const struct interrupts *interrupts)
+{
+	if (interrupts->closed)
+		return refuse(kIOReturnNoDevice, "the device of the interrupts is gone");
+	for (unsigned i = 0; i < interrupts->count; i++)
+		if (interrupts->tickets[i] != 0)
+			return refuse(kIOReturnBusy,
+				      "a source has interrupt %u: cancel and release it first", i);
+	return kIOReturnSuccess;
+}
+
+/* Locked. */
+static kern_return_t change_all(struct interrupts *interrupts, interrupts_change_fn change,
+				void *context)
+{
+	unsigned count = interrupts->count;
+	kern_return_t ret = change(context, &count);
+	if (ret == kIOReturnSuccess) {
+		assert(count <= interrupts->max);
+		interrupts->count = count;
+	}
+	return ret;
+}
+
+kern_return_t interrupts_rearrange(struct interrupts *interrupts, interrupts_change_fn change,
+				   void *context)
+{
+	pthread_mutex_lock(&interrupts->lock);
+	kern_return_t ret = check_idle(interrupts);
+	if (ret == kIOReturnSuccess)
+		ret = change_all(interrupts, change, context);
+	pthread_mutex_unlock(&interrupts->lock);
+	return ret;
+}
+
+void interrupts_revoke(struct interrupts *interrupts, interrupts_change_fn change, void *context)
+{
+	pthread_mutex_lock(&interrupts->lock);
+	close_all(interrupts);
+	change_all(interrupts, change, context);
 	pthread_mutex_unlock(&interrupts->lock);
 }
 
@@ -85,43 +144,59 @@ static kern_return_t check(const struct interrupts *interrupts, unsigned index)
 	return kIOReturnSuccess;
 }
 
-kern_return_t interrupts_is_level(struct interrupts *interrupts, unsigned index, bool *level)
+kern_return_t interrupts_get_type(struct interrupts *interrupts, unsigned index, uint64_t *type)
 {
 	pthread_mutex_lock(&interrupts->lock);
 	kern_return_t ret = check(interrupts, index);
 	if (ret == kIOReturnSuccess)
-		*level = interrupts->ops->is_level(interrupts->context, index);
+		*type = interrupts->ops->type(interrupts->context, index);
 	pthread_mutex_unlock(&interrupts->lock);
 	return ret;
 }
 
-kern_return_t interrupts_take(struct interrupts *interrupts, unsigned index, int event_fd)
+/* Locked. */
+static uint32_t new_ticket(struct interrupts *interrupts)
 {
+	if (++interrupts->last_ticket == 0)
+		interrupts->last_ticket = 1;
+	return interrupts->last_ticket;
+}
+
+kern_return_t interrupts_take(struct interrupts *interrupts, struct interrupt_holder *holder,
+			      int event_fd)
+{
+	unsigned index = holder->index;
 	pthread_mutex_lock(&interrupts->lock);
 	kern_return_t ret = check(interrupts, index);
-	if (ret == kIOReturnSuccess && interrupts->taken[index])
+	if (ret == kIOReturnSuccess && interrupts->tickets[index] != 0)
 		ret = refuse(kIOReturnBusy, "interrupt %u: another source has it", index);
-	if (ret == kIOReturnSuccess) {
-		int error = interrupts->ops->open(interrupts->context, index, event_fd);
-		ret = error < 0 ? return_from_errno(error) : kIOReturnSuccess;
-		interrupts->taken[index] = error == 0;
-	}
+	if (ret == kIOReturnSuccess)
+		ret = interrupts->ops->open(interrupts->context, index, event_fd);
+	if (ret == kIOReturnSuccess)
+		interrupts->tickets[index] = holder->ticket = new_ticket(interrupts);
 	pthread_mutex_unlock(&interrupts->lock);
 	return ret;
 }
 
-void interrupts_give_back(struct interrupts *interrupts, unsigned index)
+/* Locked. */
+static bool holds(const struct interrupts *interrupts, const struct interrupt_holder *holder)
+{
+	return holder->ticket != 0 && interrupts->tickets[holder->index] == holder->ticket;
+}
+
+void interrupts_give_back(struct interrupts *interrupts, const struct interrupt_holder *holder)
 {
 	pthread_mutex_lock(&interrupts->lock);
-	close_one(interrupts, index);
+	if (holds(interrupts, holder))
+		close_one(interrupts, holder->index);
 	pthread_mutex_unlock(&interrupts->lock);
 }
 
-void interrupts_unmask(struct interrupts *interrupts, unsigned index)
+void interrupts_unmask(struct interrupts *interrupts, const struct interrupt_holder *holder)
 {
 	pthread_mutex_lock(&interrupts->lock);
-	if (interrupts->taken[index] && !interrupts->closed)
-		interrupts->ops->unmask(interrupts->context, index);
+	if (holds(interrupts, holder) && !interrupts->closed)
+		interrupts->ops->unmask(interrupts->context, holder->index);
 	pthread_mutex_unlock(&interrupts->lock);
 }
 

@@ -55,3 +55,8 @@ enum { // FindPCICapability: an extended capability is asked for by its negated 
 	kIOPCICapabilityIDPCIExpress = 0x10,
 	kIOPCICapabilityIDMSIX = 0x11,
 };
+
+enum { // types of interrupts: bits that GetInterruptType adds to kIOInterruptTypeEdge
+	kIOInterruptTypePCIMessaged = 0x10000,  // a message, MSI or MSI-X
+	kIOInterruptTypePCIMessagedX = 0x20000, // MSI-X
+};
