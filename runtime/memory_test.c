@@ -359,6 +359,7 @@ START_TEST(a_map_goes_where_it_is_told)
 	ck_assert_int_eq(map_with(part, kIOMemoryMapFixedAddress | kIOMemoryMapGuardedNone,
 				  UINT64_MAX / PAGE * PAGE + 100, &other),
 			 kIOReturnVMError);
+	ck_assert_ptr_nonnull(strstr(reason_last(), "too large")); // it would end behind 2^64
 	ck_assert_int_eq(map_with(part, kIOMemoryMapFixedAddress, 0, &other), kIOReturnBadArgument);
 	OSObjectRelease(map);
 	OSObjectRelease(part);

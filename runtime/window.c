@@ -112,6 +112,8 @@ static kern_return_t reserve(struct window *window, const struct window_shape *s
 				"pages before it",
 				(unsigned long long)shape->address, (unsigned long long)lead);
 		place = shape->address - lead - margin;
+		if (place > UINT64_MAX - wanted)
+			return reservation_failed(EOVERFLOW, shape->address);
 		flags |= MAP_FIXED_NOREPLACE;
 	}
 	if (extra > SIZE_MAX / 4)
