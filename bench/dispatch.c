@@ -11,6 +11,7 @@
  */
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -132,18 +133,21 @@ static struct way list_way = { "mpsc", post_to_list, run_on_list, 0 };
 
 /* --- the threads that run --- */
 
-static _Atomic pid_t queue_thread, list_thread;
+static pid_t queue_thread, list_thread;
+static sem_t started; // posted by the thread that `start` waits for
 
 static void *run_pool(void *unused)
 {
-	atomic_store(&queue_thread, gettid());
+	queue_thread = gettid();
+	sem_post(&started);
 	worker_run();
 	return unused;
 }
 
 static void *run_list(void *unused)
 {
-	atomic_store(&list_thread, gettid());
+	list_thread = gettid();
+	sem_post(&started);
 	for (;;) {
 		for (struct mpsc_item *item; (item = mpsc_pop(&list)) != NULL;)
 			item->run(item->context);
@@ -155,15 +159,15 @@ static void *run_list(void *unused)
 	return unused;
 }
 
-static pid_t start(void *(*run)(void *), _Atomic pid_t *thread)
+static pid_t start(void *(*run)(void *), const pid_t *thread)
 {
 	pthread_t unused;
-	if (pthread_create(&unused, NULL, run, NULL) != 0)
+	if (sem_init(&started, 0, 0) < 0 || pthread_create(&unused, NULL, run, NULL) != 0)
 		server_die("a thread");
 	pthread_detach(unused);
-	while (atomic_load(thread) == 0)
-		usleep(100);
-	return atomic_load(thread);
+	while (sem_wait(&started) < 0)
+		;
+	return *thread;
 }
 
 /* --- cells --- */

@@ -32,7 +32,7 @@ int main(void)
 	    pthread_create(&caller, NULL, call, NULL) != 0)
 		return EXIT_FAILURE;
 	/* The driver says in the memory that it has the call. */
-	const volatile uint8_t *bytes = (const volatile uint8_t *)(uintptr_t)address;
+	const _Atomic uint8_t *bytes = (const _Atomic uint8_t *)(uintptr_t)address;
 	while (bytes[0] == 0)
 		sched_yield();
 	kill(getpid(), SIGKILL);

@@ -277,7 +277,7 @@ START_TEST(memory_is_shared_with_the_driver)
 	uint64_t poke[2] = { VICTIM_SHARED_SIZE - 1, 0x5a };
 	ck_assert_int_eq(IOConnectCallScalarMethod(victim, VICTIM_POKE, poke, 2, NULL, NULL),
 			 kIOReturnSuccess);
-	const volatile uint8_t *bytes = (const volatile uint8_t *)(uintptr_t)address;
+	const _Atomic uint8_t *bytes = (const _Atomic uint8_t *)(uintptr_t)address;
 	ck_assert_uint_eq(bytes[VICTIM_SHARED_SIZE - 1], 0x5a);
 
 	mach_vm_address_t again = 0;

@@ -8,12 +8,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include <base/clock.h>
 #include <opendext/client.h>
@@ -150,18 +151,18 @@ static void *run_large(void *context)
 
 /* --- the driver's memory --- */
 
-static volatile uint8_t *map(io_connect_t connect)
+static _Atomic uint8_t *map(io_connect_t connect)
 {
 	mach_vm_address_t address = 0;
 	mach_vm_size_t size = 0;
 	kern_return_t ret = IOConnectMapMemory64(connect, VICTIM_TYPE_SHARED, mach_task_self(),
 						 &address, &size, kIOMapAnywhere);
 	ck_assert_msg(ret == kIOReturnSuccess, "%s: %s", IOReturnString(ret), dext_last_reason());
-	return (volatile uint8_t *)(uintptr_t)address;
+	return (_Atomic uint8_t *)(uintptr_t)address;
 }
 
 /* The driver says there that it executes VICTIM_WAIT or VICTIM_WAIT_AGAIN. */
-static void await_byte(const volatile uint8_t *byte)
+static void await_byte(const _Atomic uint8_t *byte)
 {
 	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
 	while (*byte == 0) {
@@ -229,7 +230,7 @@ START_TEST(what_was_begun_is_aborted_and_what_was_not_is_done)
 	struct call begun, queued[3];
 	begin();
 	io_connect_t other = rig_open();
-	const volatile uint8_t *bytes = map(other);
+	const _Atomic uint8_t *bytes = map(other);
 	start(&begun, VICTIM_WAIT, 0);
 	await_byte(bytes);
 	for (int i = 0; i < 3; i++)
@@ -255,7 +256,7 @@ START_TEST(an_idempotent_call_is_executed_anew_and_answered_once)
 	struct call call;
 	begin();
 	io_connect_t other = rig_open();
-	volatile uint8_t *bytes = map(other);
+	_Atomic uint8_t *bytes = map(other);
 	start(&call, VICTIM_WAIT_AGAIN, 1);
 	await_byte(bytes);
 	pid_t old = kill_driver();
@@ -369,7 +370,7 @@ START_TEST(shared_buffers_are_shared_anew)
 	assert_large(victim);
 
 	/* And for a call that waits in the ring. */
-	const volatile uint8_t *bytes = map(other);
+	const _Atomic uint8_t *bytes = map(other);
 	start(&begun, VICTIM_WAIT, 0);
 	await_byte(bytes);
 	ck_assert_int_eq(pthread_create(&large, NULL, run_large, NULL), 0);
@@ -387,12 +388,12 @@ END_TEST
 START_TEST(mapped_memory_stays_and_is_mapped_anew)
 {
 	begin();
-	volatile uint8_t *old = map(victim);
+	_Atomic uint8_t *old = map(victim);
 	old[5] = 55;
 	kill_driver();
 	assert_echo(victim);
 	ck_assert_uint_eq(old[5], 55);
-	volatile uint8_t *new = map(victim);
+	_Atomic uint8_t *new = map(victim);
 	ck_assert_ptr_ne((const void *)(uintptr_t) new, (const void *)(uintptr_t)old);
 	ck_assert_uint_eq(new[5], 0);
 	ck_assert(!dext_mapping_is_lost((const void *)(uintptr_t)old));
@@ -557,7 +558,8 @@ struct caller {
 };
 
 static _Atomic bool stop;
-static _Atomic uint32_t n_since; // calls that succeeded since the last kill
+static _Atomic int n_awaited; // of calls that succeed, then …
+static sem_t enough;
 
 static void *call_often(void *context)
 {
@@ -569,7 +571,8 @@ static void *call_often(void *context)
 			IOConnectCallScalarMethod(c->connect, VICTIM_ECHO, in, 2, out, &count);
 		if (ret == kIOReturnSuccess && out[0] == c->number && out[1] == i) {
 			c->n_done++;
-			atomic_fetch_add(&n_since, 1);
+			if (atomic_fetch_sub(&n_awaited, 1) == 1)
+				sem_post(&enough);
 		} else if (ret == kIOReturnAborted) {
 			c->n_aborted++;
 		} else {
@@ -583,12 +586,12 @@ static void *call_often(void *context)
 static void await_calls(const struct caller *callers)
 {
 	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
-	atomic_store(&n_since, 0);
-	while (atomic_load(&n_since) < 500) {
-		ck_assert_msg(clock_now_ns() < deadline, "%u calls in %d ms; %s",
-			      atomic_load(&n_since), PATIENCE_MS, callers[0].problem);
-		usleep(1000);
-	}
+	struct timespec limit = { .tv_sec = (time_t)(deadline / 1000000000),
+				  .tv_nsec = (long)(deadline % 1000000000) };
+	atomic_store(&n_awaited, 500);
+	ck_assert_msg(sem_clockwait(&enough, CLOCK_MONOTONIC, &limit) == 0,
+		      "%d calls too few in %d ms; %s", atomic_load(&n_awaited), PATIENCE_MS,
+		      callers[0].problem);
 }
 
 START_TEST(threads_and_connections_all_go_on)
@@ -597,6 +600,7 @@ START_TEST(threads_and_connections_all_go_on)
 	io_connect_t lines[LINES];
 	struct told told[LINES] = { { 0 } };
 	begin();
+	ck_assert_int_eq(sem_init(&enough, 0, 0), 0);
 	for (int i = 0; i < LINES; i++) {
 		lines[i] = rig_open();
 		tell(lines[i], &told[i]);

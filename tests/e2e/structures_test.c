@@ -217,20 +217,20 @@ START_TEST(calls_at_once_use_different_memory)
 }
 END_TEST
 
-static volatile uint8_t *map_shared(void)
+static _Atomic uint8_t *map_shared(void)
 {
 	mach_vm_address_t address = 0;
 	mach_vm_size_t size = 0;
 	ck_assert_int_eq(IOConnectMapMemory64(victim, VICTIM_TYPE_SHARED, mach_task_self(),
 					      &address, &size, kIOMapAnywhere),
 			 kIOReturnSuccess);
-	return (volatile uint8_t *)(uintptr_t)address;
+	return (_Atomic uint8_t *)(uintptr_t)address;
 }
 
 /* The driver reads its structure after the caller has given up: from memory that nobody reuses. */
 START_TEST(a_call_whose_time_is_over_leaves_its_memory)
 {
-	volatile uint8_t *shared = map_shared();
+	_Atomic uint8_t *shared = map_shared();
 	uint8_t *in = new_bytes(9000, 3);
 	uint64_t sum;
 	uint32_t count = 1;
@@ -385,7 +385,7 @@ START_TEST(memory_that_vanishes_during_a_call_is_lost)
 {
 	struct late late;
 	struct ring_reply reply;
-	volatile uint8_t *shared = map_shared();
+	_Atomic uint8_t *shared = map_shared();
 	CLEANUP(close_fdp) int fd = make_memory(MIB);
 	ck_assert_int_eq(share(fd, MIB, 0, &reply), kIOReturnSuccess);
 	ck_assert_int_eq(pthread_create(&late.thread, NULL, read_late, &late), 0);

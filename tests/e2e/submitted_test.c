@@ -159,14 +159,14 @@ END_TEST
 
 /* --- the end --- */
 
-static volatile uint8_t *map_shared(void)
+static _Atomic uint8_t *map_shared(void)
 {
 	mach_vm_address_t address = 0;
 	mach_vm_size_t size = 0;
 	assert_status(IOConnectMapMemory64(victim, VICTIM_TYPE_SHARED, mach_task_self(), &address,
 					   &size, kIOMapAnywhere),
 		      kIOReturnSuccess);
-	return (volatile uint8_t *)(uintptr_t)address;
+	return (_Atomic uint8_t *)(uintptr_t)address;
 }
 
 START_TEST(when_the_driver_is_killed_each_ends_once)
@@ -174,7 +174,7 @@ START_TEST(when_the_driver_is_killed_each_ends_once)
 	enum { BEHIND = 20 };
 	uint64_t out[2] = { 0 };
 	dext_call_t behind[BEHIND];
-	volatile uint8_t *shared = map_shared();
+	_Atomic uint8_t *shared = map_shared();
 	dext_call_t done = submit_scalars(VICTIM_COUNT, 7, 1, 2, DEXT_CALL_MORE);
 	dext_call_t held = submit_scalars(VICTIM_WAIT, 0, 0, 0, 0);
 	for (unsigned i = 0; i < BEHIND; i++)
@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(closing_leaves_a_busy_driver_alone)
 {
-	volatile uint8_t *shared = map_shared();
+	_Atomic uint8_t *shared = map_shared();
 	dext_call_t held = submit_scalars(VICTIM_WAIT, 0, 0, 0, 0);
 	for (unsigned i = 0; i < 10; i++)
 		submit_scalars(VICTIM_COUNT, i, 1, 2, 0);
