@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -535,7 +536,7 @@ METHOD(too_much)
 }
 
 /* The shared memory in this process; `map` keeps it. */
-static volatile uint8_t *map_shared(OSObject *target, IOMemoryMap **map)
+static void *map_shared(OSObject *target, IOMemoryMap **map)
 {
 	IOMemoryDescriptor *memory = NULL;
 	kern_return_t ret = Victim_CopyShared(victim_of(target), &memory);
@@ -544,14 +545,14 @@ static volatile uint8_t *map_shared(OSObject *target, IOMemoryMap **map)
 	OSSafeReleaseNULL(memory);
 	if (ret != kIOReturnSuccess)
 		return NULL;
-	return (volatile uint8_t *)(uintptr_t)IOMemoryMap_GetAddress(*map);
+	return (void *)(uintptr_t)IOMemoryMap_GetAddress(*map);
 }
 
 METHOD(poke)
 {
 	(void)reference;
 	IOMemoryMap *map = NULL;
-	volatile uint8_t *bytes = map_shared(target, &map);
+	_Atomic uint8_t *bytes = map_shared(target, &map);
 	if (bytes == NULL)
 		return kIOReturnNoMemory;
 	if (arguments->scalarInput[0] < IOMemoryMap_GetLength(map))
@@ -563,7 +564,7 @@ METHOD(poke)
 static kern_return_t handshake(OSObject *target)
 {
 	IOMemoryMap *map = NULL;
-	volatile uint8_t *bytes = map_shared(target, &map);
+	_Atomic uint8_t *bytes = map_shared(target, &map);
 	if (bytes == NULL)
 		return kIOReturnNoMemory;
 	bytes[0] = 1;
@@ -611,6 +612,19 @@ METHOD(count)
 	VictimUserClient *client = OSDynamicCast(VictimUserClient, target);
 	arguments->scalarOutput[0] = arguments->scalarInput[0];
 	arguments->scalarOutput[1] = client->ivars->counted++;
+	return kIOReturnSuccess;
+}
+
+METHOD(served)
+{
+	(void)reference;
+	IOMemoryMap *map = NULL;
+	_Atomic uint32_t *words = map_shared(target, &map);
+	if (words == NULL)
+		return kIOReturnNoMemory;
+	IODelay(arguments->scalarInput[0]);
+	arguments->scalarOutput[0] = atomic_fetch_add(&words[VICTIM_SERVED_WORD], 1);
+	OSSafeReleaseNULL(map);
 	return kIOReturnSuccess;
 }
 
@@ -764,6 +778,7 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_DIE_AGAIN] = { die, 0, 0, 0, 0, 0, DEXT_IDEMPOTENT },
 	[VICTIM_READ_LATE] = { read_late, 0, 0, ANY, 1, 0 },
 	[VICTIM_ASKED] = { asked, 0, 0, 0, 1, 0 },
+	[VICTIM_SERVED] = { served, 0, 1, 0, 1, 0 },
 	[VICTIM_ENTITLED] = { entitled, 0, 0, 0, 0, ANY },
 };
 

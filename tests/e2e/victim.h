@@ -43,8 +43,12 @@ enum victim_method {
 		       // action to the client itself that nobody cancels
 	VICTIM_ASKED,    // out: how often the service was asked for a user client
 	VICTIM_ENTITLED, // out: a structure: CopyClientEntitlements as "KEY=VALUE\n", at Start
+	VICTIM_SERVED, // in: how many microseconds it takes; out: how many such calls came before,
+		       // of all clients, which the word VICTIM_SERVED_WORD counts
 	VICTIM_METHODS,
 };
+
+enum { VICTIM_SERVED_WORD = 1 }; // of 32 bits, of the shared memory
 
 enum { VICTIM_QUEUE_CAPACITY = 4096 };
 
