@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include <iig/block.h>
 #include <iig/carry.h>
 #include <iig/id.h>
 
@@ -33,8 +34,8 @@ static bool begins_with(const char *name, const char *prefix)
 
 static bool ends_with_generated(const char *name)
 {
-	static const char *const endings[] = { "_ID",    "_Msg",   "_Args", "_Impl",
-					       "_Shape", "_IVars", NULL };
+	static const char *const endings[] = { "_ID",    "_Msg",   "_Args",       "_Impl", "_Shape",
+					       "_IVars", "_Block", "_BlockEnded", NULL };
 	size_t size = strlen(name);
 	for (const char *const *ending = endings; *ending != NULL; ending++)
 		if (size >= strlen(*ending) && strcmp(name + size - strlen(*ending), *ending) == 0)
@@ -50,18 +51,31 @@ static bool is_identifier(const char *name)
 	return true;
 }
 
+/* Of a method, or of its form with a block. */
+static bool is_generated(const char *name)
+{
+	return one_of(name, reserved_methods) || begins_with(name, "super_") ||
+	       begins_with(name, "as_") || begins_with(name, "CreateAction") ||
+	       ends_with_generated(name);
+}
+
 static void check_method_name(struct unit *unit, const struct method *method)
 {
 	const char *name = method->name;
+	size_t function;
 	if (!is_identifier(name))
 		unit_error(unit, method->where,
 			   "method %s: operators are not supported: write a method with a name",
 			   name);
-	else if (one_of(name, reserved_methods) || begins_with(name, "super_") ||
-		 begins_with(name, "as_") || begins_with(name, "CreateAction") ||
-		 ends_with_generated(name))
+	else if (is_generated(name))
 		unit_error(unit, method->where,
 			   "method %s: iig generates a function of that name: choose another",
+			   name);
+	else if (block_function(method, &function) &&
+		 is_generated(arena_copy(unit->arena, name, strlen(name) - 2)))
+		unit_error(unit, method->where,
+			   "method %s: iig generates a function of the name of its form with a "
+			   "block: choose another",
 			   name);
 	for (const struct method *m = method->cls->methods; m < method; m++)
 		if (strcmp(m->name, name) == 0)
@@ -262,6 +276,27 @@ static void check_target(struct unit *unit, const struct method *method)
 			unit_error(
 				unit, method->where,
 				"method %s: a callback is virtual, returns void and is not LOCALONLY",
+				method->name);
+	}
+}
+
+static void check_noescape(struct unit *unit, const struct method *method)
+{
+	for (size_t i = 0; i < method->n_params; i++) {
+		size_t function;
+		if (!method->params[i].is_noescape)
+			continue;
+		if (!block_function(method, &function) || function != i)
+			unit_error(
+				unit, method->params[i].where,
+				"method %s: NOESCAPE belongs to the function of a method X_f(…, void "
+				"*context, function), whose first parameter is that context: remove it",
+				method->name);
+		else if (i + 1 < method->n_params)
+			unit_error(
+				unit, method->params[i].where,
+				"method %s: NOESCAPE and a function that tells the end exclude each "
+				"other: remove one",
 				method->name);
 	}
 }
@@ -549,6 +584,7 @@ static void check_method(struct unit *unit, const struct method *method)
 		check_dispatch(unit, method);
 	}
 	check_target(unit, method);
+	check_noescape(unit, method);
 	check_callback(unit, method);
 	check_param_types(unit, method);
 	check_override(unit, method);

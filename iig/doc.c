@@ -136,6 +136,26 @@ static void write_param(struct doc *d, const struct model_param *param, const st
 	close_value(d, "}");
 }
 
+static void write_block(struct doc *d, const struct model_block *block)
+{
+	static const char *const lives[] = {
+		[BLOCK_DURING] = "during",
+		[BLOCK_ONCE] = "once",
+		[BLOCK_UNTIL_ENDED] = "until-ended",
+	};
+	open_value(d, "block", "{");
+	field(d, "name", block->form.name);
+	field(d, "function", block->form.full);
+	field(d, "kept", lives[block->life]);
+	open_value(d, "params", "[");
+	for (size_t i = 0; i < block->form.n_params; i++) {
+		next_value(d);
+		string(d, block->form.params[i].declared);
+	}
+	close_value(d, "]");
+	close_value(d, "}");
+}
+
 static void write_method(struct doc *d, const struct model_method *method)
 {
 	const struct method *source = method->source;
@@ -170,6 +190,8 @@ static void write_method(struct doc *d, const struct model_method *method)
 	for (size_t i = 0; i < method->n_params; i++)
 		write_param(d, &method->params[i], &source->params[i]);
 	close_value(d, "]");
+	if (method->block != NULL)
+		write_block(d, method->block);
 	close_value(d, "}");
 }
 

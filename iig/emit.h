@@ -46,6 +46,18 @@ const char *api_prefix(struct arena *arena, const struct model_method *method);
 bool api_is_limited(const struct model_method *method);
 /* Some versions have it not: Class_Method_API_MISSING is defined for them. */
 bool api_may_be_missing(const struct model_method *method);
+/* Around an inline function that calls the method: a version that has it not gets the declaration
+ * alone, `signature`, so that nothing but its use is an error. */
+void emit_api_inline_begin(struct text *out, struct arena *arena,
+			   const struct signature *signature);
+void emit_api_inline_end(struct text *out, const struct model_method *method);
+
+/* The form of a method that takes a block (`method->block`), as functions of C and C++ alike, for
+ * compilers that know blocks; `self` is the class of the objects. The file includes what
+ * emit_block_includes writes. */
+void emit_block(struct text *out, struct arena *arena, const char *self,
+		const struct model_method *method);
+void emit_block_includes(struct text *out, const struct model *model);
 
 /* "\tHEAD self, a, b TAIL": a call that passes a method's parameters on. */
 void emit_arguments(struct text *out, struct arena *arena, const struct text_list *call,

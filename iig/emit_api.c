@@ -24,7 +24,7 @@ bool api_may_be_missing(const struct model_method *method)
 
 const char *api_prefix(struct arena *arena, const struct model_method *method)
 {
-	return api_is_limited(method) ? arena_format(arena, "%s_API ", method->full) : "";
+	return api_is_limited(method) ? arena_format(arena, "%s_API ", method->api) : "";
 }
 
 /* "DEXT_API < 25 || DEXT_API >= 30" */
@@ -95,4 +95,28 @@ void emit_api(struct text *out, struct arena *arena, const struct model_method *
 			  "#define $full$_API __attribute__((deprecated($text$)))\n",
 			  fields);
 	text_emit(out, "#else\n#define $full$_API\n#endif\n", fields);
+}
+
+void emit_api_inline_begin(struct text *out, struct arena *arena, const struct signature *signature)
+{
+	const struct model_method *method = signature->method;
+	struct signature declared = *signature;
+	declared.prefix = api_prefix(arena, method);
+	declared.tail = ";\n";
+	if (api_may_be_missing(method)) {
+		EMIT(out, "#ifdef $api$_API_MISSING\n", { "api", method->api });
+		emit_signature(out, arena, &declared);
+		text_add(out, "#else\n");
+	}
+	if (method->availability.deprecated != 0)
+		text_add(out, "#pragma GCC diagnostic push\n"
+			      "#pragma GCC diagnostic ignored \"-Wdeprecated-declarations\"\n");
+}
+
+void emit_api_inline_end(struct text *out, const struct model_method *method)
+{
+	if (method->availability.deprecated != 0)
+		text_add(out, "#pragma GCC diagnostic pop\n");
+	if (api_may_be_missing(method))
+		text_add(out, "#endif\n");
 }

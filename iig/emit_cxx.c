@@ -127,6 +127,19 @@ static bool has_api(const struct model_method *method)
 	return method->kind != METHOD_OVERRIDE && method->kind != METHOD_CALLBACK;
 }
 
+/* Where it may be missing is said of the member. */
+static void emit_block_function(struct cxx *c, const struct model_class *cls,
+				const struct model_method *method)
+{
+	if (method->block == NULL)
+		return;
+	struct model_method always = *method;
+	struct model_block block = *method->block;
+	block.form.availability = (struct availability){ 0 };
+	always.block = &block;
+	emit_block(c->out, c->arena, cls->self, &always);
+}
+
 static void emit_c_functions(struct cxx *c, const struct model_class *cls)
 {
 	for (size_t i = 0; i < cls->n_methods; i++) {
@@ -144,6 +157,8 @@ static void emit_c_functions(struct cxx *c, const struct model_class *cls)
 	for (size_t i = 0; i < cls->n_methods; i++)
 		emit_c_method(c, cls, &cls->methods[i]);
 	text_add(c->out, "}\n\n");
+	for (size_t i = 0; i < cls->n_methods; i++)
+		emit_block_function(c, cls, &cls->methods[i]);
 }
 
 /* ---- members that call ---- */
@@ -179,56 +194,15 @@ static void emit_create_action(struct cxx *c, const struct model_class *cls,
 	     { "name", method->name }, { "cls", cls->name });
 }
 
-/* Is it the function-and-context form of something that takes a block? */
-static bool takes_block(const struct model_method *method)
+/* A member over the function that emit_block() writes. */
+static void emit_block_member(struct cxx *c, const struct model_method *method)
 {
-	size_t size = strlen(method->name);
-	if (size < 3 || strcmp(method->name + size - 2, "_f") != 0 || method->n_params < 2)
-		return false;
-	const struct type *context = method->params[method->n_params - 2].type;
-	const struct type *function = method->params[method->n_params - 1].type;
-	return context->kind == TYPE_POINTER && context->inner->kind == TYPE_VOID &&
-	       function->kind == TYPE_POINTER && function->name != NULL &&
-	       function->inner->kind == TYPE_FUNCTION;
-}
-
-static void emit_block_form(struct cxx *c, const struct model_method *method)
-{
-	struct arena *arena = c->arena;
-	const char *helper = arena_format(arena, "dext_block<%s>",
-					  method->params[method->n_params - 1].type->name);
-	const char *name = arena_copy(arena, method->name, strlen(method->name) - 2);
-	const char **params = NULL, **arguments = NULL;
-	size_t n_params = 0, n_arguments = 0;
-	for (size_t i = 0; i + 2 < method->n_params; i++) {
-		ARENA_APPEND(arena, params, n_params, method->params[i].declared);
-		ARENA_APPEND(arena, arguments, n_arguments, method->params[i].name);
-	}
-	ARENA_APPEND(arena, params, n_params,
-		     (const char *)arena_format(arena, "%s::type block", helper));
-	ARENA_APPEND(arena, arguments, n_arguments, (const char *)"once.context()");
-	ARENA_APPEND(arena, arguments, n_arguments, (const char *)"once.function()");
-
-	EMIT(c->out, "#ifdef __BLOCKS__\n\t/*! $name$, with a block. */\n",
-	     { "name", method->name });
-	const char *lead = result_lead(arena, "\t", method->result);
-	text_add_list(c->out, &(struct text_list){
-				      .head = arena_format(arena, "%s%s(", lead, name),
-				      .items = params,
-				      .n_items = n_params,
-				      .tail = ")\n\t{\n",
-			      });
-	EMIT(c->out, "\t\tconst $helper$ once(block);\n", { "helper", helper });
-	if (method->returns_status)
-		text_add(c->out, "\t\tif (once.failed())\n"
-				 "\t\t\treturn kIOReturnNoMemory;\n");
-	text_add_list(c->out, &(struct text_list){
-				      .head = arena_format(arena, "\t\treturn once.handed_over(%s(",
-							   method->name),
-				      .items = arguments,
-				      .n_items = n_arguments,
-				      .tail = "));\n\t}\n#endif\n\n",
-			      });
+	if (method->block == NULL)
+		return;
+	text_add(c->out, "#ifdef __BLOCKS__\n");
+	emit_forward(c, &method->block->form, method->block->form.full);
+	text_trim(c->out);
+	text_add(c->out, "#endif\n\n");
 }
 
 /* ---- members that an author writes ---- */
@@ -445,8 +419,7 @@ static void emit_class(struct cxx *c, const struct model_class *cls)
 			emit_own_method(c, cls, method);
 		else
 			emit_foreign_method(c, cls, method);
-		if (takes_block(method))
-			emit_block_form(c, method);
+		emit_block_member(c, method);
 	}
 	emit_class_end(c, cls);
 }
@@ -463,6 +436,7 @@ static void emit_head(struct cxx *c)
 		if (item->kind == ITEM_INCLUDE)
 			EMIT(c->out, "$text$\n", { "text", item->text });
 	}
+	emit_block_includes(c->out, model);
 	text_add(c->out, "\n#pragma GCC visibility push(default)\n\n");
 	for (size_t i = 0; i < model->n_declared; i++)
 		EMIT(c->out, "class $cls$;\n", { "cls", model->declared[i] });

@@ -116,6 +116,5 @@ void emit_cxx_source(struct text *out, const struct model *model, const char *he
 	for (size_t i = 0; i < model->n_classes; i++)
 		if (!model->classes[i]->is_extension) // its author writes C functions
 			emit_class(&j, model->classes[i]);
-	while (out->size > 1 && out->data[out->size - 2] == '\n')
-		out->data[--out->size] = '\0';
+	text_trim(out);
 }

@@ -29,6 +29,7 @@ static void emit_includes(struct header *h, const char *cxx)
 		if (item->kind == ITEM_INCLUDE)
 			EMIT(h->out, "$text$\n", { "text", item->text });
 	}
+	emit_block_includes(h->out, h->model);
 	text_add(h->out, "\n");
 }
 
@@ -162,37 +163,33 @@ static void emit_forward_body(struct header *h, const struct model_class *cls,
 		to);
 }
 
-/* An inline of `cls` that forwards to the class that declared the method. What may be missing is
- * only declared where it is, so that nothing but its use is an error. */
+/* An inline of `cls` that forwards to the class that declared the method. */
 static void emit_forward(struct header *h, const struct model_class *cls,
 			 const struct model_method *to)
 {
-	struct signature signature = {
-		.prefix = api_prefix(h->arena, to),
+	const struct signature signature = {
+		.prefix = arena_format(h->arena, "%sstatic inline ", api_prefix(h->arena, to)),
 		.cls = cls->name,
 		.name = arena_format(h->arena, "%s_%s", cls->name, to->name),
 		.method = to,
-		.tail = ";\n",
+		.tail = "\n{\n",
 	};
 	EMIT(h->out, "/*! $cls$::$name$(): see $full$(). */\n", { "cls", to->cls },
 	     { "name", to->name }, { "full", to->full });
-	bool guarded = api_may_be_missing(to);
-	if (guarded) {
-		EMIT(h->out, "#ifdef $full$_API_MISSING\n", { "full", to->full });
-		emit_signature(h->out, h->arena, &signature);
-		text_add(h->out, "#else\n");
-	}
-	bool deprecated = to->availability.deprecated != 0;
-	if (deprecated)
-		text_add(h->out, "#pragma GCC diagnostic push\n"
-				 "#pragma GCC diagnostic ignored \"-Wdeprecated-declarations\"\n");
-	signature.prefix = arena_format(h->arena, "%sstatic inline ", signature.prefix);
-	signature.tail = "\n{\n";
+	emit_api_inline_begin(h->out, h->arena, &signature);
 	emit_signature(h->out, h->arena, &signature);
 	emit_forward_body(h, cls, to);
-	if (deprecated)
-		text_add(h->out, "#pragma GCC diagnostic pop\n");
-	text_add(h->out, guarded ? "#endif\n\n" : "\n");
+	emit_api_inline_end(h->out, to);
+	text_add(h->out, "\n");
+}
+
+static void emit_block_forward(struct header *h, const struct model_class *cls,
+			       const struct model_method *to)
+{
+	text_add(h->out, "#ifdef __BLOCKS__\n");
+	emit_forward(h, cls, to);
+	text_trim(h->out);
+	text_add(h->out, "#endif\n\n");
 }
 
 static void emit_forward_create_action(struct header *h, const struct model_class *cls,
@@ -265,6 +262,8 @@ static void emit_inherited(struct header *h, const struct model_class *cls,
 			emit_forward_create_action(h, cls, method);
 		else if (!declares(cls, method->name))
 			emit_forward(h, cls, method);
+		if (method->block != NULL && !declares(cls, method->block->form.name))
+			emit_block_forward(h, cls, &method->block->form);
 	}
 }
 
@@ -274,8 +273,11 @@ static void emit_class(struct header *h, const struct model_class *cls)
 		text_add_comment(h->out, "", cls->doc);
 	else
 		emit_struct(h, cls);
-	for (size_t i = 0; i < cls->n_methods; i++)
+	for (size_t i = 0; i < cls->n_methods; i++) {
 		emit_method(h, cls, &cls->methods[i]);
+		if (cls->methods[i].block != NULL)
+			emit_block(h->out, h->arena, cls->self, &cls->methods[i]);
+	}
 	emit_inherited(h, cls, cls->parent);
 }
 
@@ -346,13 +348,6 @@ static void emit_implementations(struct header *h, const struct model_class *cls
 			emit_implementation(h, cls, &cls->methods[i]);
 }
 
-static void trim(struct text *out)
-{
-	while (out->size > 1 && out->data[out->size - 1] == '\n' &&
-	       out->data[out->size - 2] == '\n')
-		out->data[--out->size] = '\0';
-}
-
 void emit_header(struct text *out, const struct model *model, const char *cxx)
 {
 	struct header h = { out, model->arena, model };
@@ -377,7 +372,7 @@ void emit_header(struct text *out, const struct model *model, const char *cxx)
 		text_add(out, "#pragma GCC visibility pop\n\n");
 	for (size_t i = 0; i < model->n_classes; i++)
 		emit_implementations(&h, model->classes[i]);
-	trim(out);
+	text_trim(out);
 	if (cxx != NULL)
 		text_add(out, "#endif\n");
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <iig/block.h>
 #include <iig/id.h>
 
 struct builder {
@@ -185,6 +186,7 @@ static struct model_method build_method(struct builder *b, const struct method *
 		.returns_status = source->result->is_status,
 		.is_const = source->is_const,
 		.is_localonly = source->is_localonly,
+		.api = arena_format(arena, "%s_%s", source->cls->name, source->name),
 		.availability = availability_of(source),
 		.is_oneway = !source->is_localonly && source->result->kind == TYPE_VOID,
 	};
@@ -193,6 +195,7 @@ static struct model_method build_method(struct builder *b, const struct method *
 	for (size_t i = 0; i < source->n_params; i++)
 		ARENA_APPEND(arena, params, method.n_params, build_param(arena, source, as, i));
 	method.params = params;
+	method.block = block_form(arena, &method);
 
 	if (source->is_virtual || method.kind == METHOD_CLASS) {
 		const struct method *first =

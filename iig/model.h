@@ -31,6 +31,15 @@ struct model_param {
 	bool is_object;          // an object that enters with the message
 };
 
+/* How long a method X_f(…, void *context, function) keeps what X(…, block) gives it. */
+enum block_life {
+	BLOCK_DURING,      // until it returns: the block is not copied
+	BLOCK_ONCE,        // where it succeeds, until the function has run, once
+	BLOCK_UNTIL_ENDED, // where it succeeds, until the function behind, `ended`, is called
+};
+
+struct model_block;
+
 struct model_method {
 	enum method_kind kind;
 	const struct method *source; // attributes and place
@@ -48,8 +57,18 @@ struct model_method {
 	size_t n_params;
 	const char *queue;                    // NULL: the default queue
 	struct availability availability;     // its own, or its class's
+	const char *api;                      // the method whose name the macros of it have
+	const struct model_block *block;      // its form with a block; NULL: none
 	const struct model_method *base;      // OVERRIDE: the first declaration
 	const struct model_method *prototype; // CALLBACK, and an override of one
+};
+
+struct model_block {
+	enum block_life life;
+	size_t context;              // of the parameters; the function is the next
+	const struct type *function; // its type
+	const char *type;            // of the block, "bool (^)(OSObject *object)"
+	struct model_method form;    // X, with the block in the place of both
 };
 
 struct model_class {

@@ -166,6 +166,8 @@ static void read_param_attribute(struct param_visit *visit, CXCursor cursor)
 	const char *rest;
 	if (strcmp(text, "target") == 0)
 		visit->param->is_target = true;
+	else if (strcmp(text, "noescape") == 0)
+		visit->param->is_noescape = true;
 	else if (strip_prefix(text, "type:", &rest))
 		visit->param->prototype = read_method_name(visit->p, rest);
 	else if (strip_prefix(text, "port:", &rest))

@@ -87,6 +87,48 @@ static bool read_known_typedef(struct type *type, const char *name)
 	return false;
 }
 
+/* A function's result and parameters. One that takes a variable list keeps its form to itself. */
+static void read_function(struct parser *p, struct type *type, CXType source)
+{
+	type->kind = TYPE_FUNCTION;
+	type->inner = read_type(p, clang_getResultType(source), false);
+	int count = clang_isFunctionTypeVariadic(source) ? 0 : clang_getNumArgTypes(source);
+	for (int i = 0; i < count; i++) {
+		struct field param = {
+			.name = "",
+			.type = read_type(p, clang_getArgType(source, (unsigned)i), false),
+		};
+		ARENA_APPEND(p->unit->arena, type->fields, type->n_fields, param);
+	}
+}
+
+struct names_visit {
+	struct parser *p;
+	struct type *function;
+	size_t n_named;
+};
+
+static enum CXChildVisitResult visit_name(CXCursor cursor, CXCursor parent, CXClientData data)
+{
+	(void)parent;
+	struct names_visit *visit = data;
+	struct type *function = visit->function;
+	if (clang_getCursorKind(cursor) == CXCursor_ParmDecl && visit->n_named < function->n_fields)
+		function->fields[visit->n_named++].name = parser_spelling(visit->p, cursor);
+	return CXChildVisit_Continue;
+}
+
+/* The names of a function's parameters stand with the typedef, and not with the type. */
+static const struct type *name_params(struct parser *p, const struct type *function,
+				      CXCursor declaration)
+{
+	struct type *named = arena_alloc(p->unit->arena, sizeof(*named));
+	*named = *function;
+	struct names_visit visit = { .p = p, .function = named };
+	clang_visitChildren(declaration, visit_name, &visit);
+	return named;
+}
+
 static void read_typedef(struct parser *p, struct type *type, CXType source, bool in_record)
 {
 	const char *name = parser_take(p, clang_getTypedefName(source));
@@ -96,6 +138,8 @@ static void read_typedef(struct parser *p, struct type *type, CXType source, boo
 		CXType under = clang_getTypedefDeclUnderlyingType(declaration);
 		*type = *read_type(p, under, in_record);
 		type->is_const |= is_const;
+		if (type->inner != NULL && type->inner->kind == TYPE_FUNCTION)
+			type->inner = name_params(p, type->inner, declaration);
 	}
 	type->name = name;
 	type->is_fd |= strcmp(name, "dext_fd_t") == 0;
@@ -154,10 +198,6 @@ static void read_builtin(struct parser *p, struct type *type, CXType source)
 		type->name = name;
 		type->bits = (unsigned)(8 * clang_Type_getSizeOf(source));
 		return;
-	case CXType_FunctionProto:
-	case CXType_FunctionNoProto:
-		type->kind = TYPE_FUNCTION;
-		return;
 	case CXType_LValueReference:
 	case CXType_RValueReference:
 		type->kind = TYPE_REFERENCE;
@@ -201,9 +241,13 @@ static const struct type *read_type(struct parser *p, CXType source, bool in_rec
 		break;
 	case CXType_Unexposed: // a type in parentheses, as in a pointer to a function
 		if (clang_getCanonicalType(source).kind == CXType_FunctionProto)
-			type->kind = TYPE_FUNCTION;
+			read_function(p, type, source);
 		else
 			read_builtin(p, type, source);
+		break;
+	case CXType_FunctionProto:
+	case CXType_FunctionNoProto:
+		read_function(p, type, source);
 		break;
 	case CXType_Typedef:
 		read_typedef(p, type, source, in_record);

@@ -52,6 +52,13 @@ static const char *field_value(const struct text_field *fields, const char *name
 	return NULL;
 }
 
+void text_trim(struct text *text)
+{
+	while (text->size > 1 && text->data[text->size - 1] == '\n' &&
+	       text->data[text->size - 2] == '\n')
+		text->data[--text->size] = '\0';
+}
+
 void text_emit(struct text *text, const char *pattern, const struct text_field *fields)
 {
 	while (*pattern != '\0') {

@@ -26,6 +26,9 @@ void text_deinit(struct text *text);
 /* Append `literal` as it is. */
 void text_add(struct text *text, const char *literal);
 
+/* Take empty lines off the end. */
+void text_trim(struct text *text);
+
 /* Append `pattern`, each $name$ in it replaced by the field of that name. */
 void text_emit(struct text *text, const char *pattern, const struct text_field *fields);
 

@@ -49,12 +49,13 @@ struct type {
 	bool varies;    // an integer whose size depends on the architecture
 	bool is_signed;
 	unsigned bits;            // integers, enumerations and floats
-	const struct type *inner; // pointee or element; NULL for pointers inside records
+	const struct type *inner; // pointee, element or a function's result; NULL for pointers
+				  // inside records
 	uint64_t count;           // elements of an array
 	const struct class *cls;
 	bool complete; // a record whose fields are known
 	bool is_union;
-	struct field *fields;
+	struct field *fields; // of a record, or a function's parameters
 	size_t n_fields;
 };
 
@@ -69,7 +70,7 @@ struct param {
 	const char *name; // "" if none was given
 	struct location where;
 	const struct type *type;
-	bool is_target;
+	bool is_target, is_noescape;
 	struct method_name prototype;
 	const char *default_value; // as it was written, or NULL
 };

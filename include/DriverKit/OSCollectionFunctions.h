@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Shorthand over DriverKit/OSCollections.h: the usual values of a dictionary, and walks with a
- * block, where the compiler has blocks (clang -fblocks). Ownership, threads and reasons are those
- * of the functions it stands for. C and C++ alike, so casts stand where C has an upcast.
+ * Shorthand over DriverKit/OSCollections.h: the usual values of a dictionary. Ownership, threads
+ * and reasons are those of the functions it stands for. C and C++ alike, so casts stand where C has
+ * an upcast.
  */
 
 #include <DriverKit/OSCollections.h>
@@ -58,50 +58,3 @@ static inline bool OSDictionaryGetBoolValue(OSDictionary *dictionary, const char
 {
 	return OSBoolean_isTrue(OSDynamicCast(OSBoolean, OSDictionary_getObject(dictionary, key)));
 }
-
-#ifdef __BLOCKS__
-
-/* A block is called from a function, whose context is a pointer to it: it is never copied. */
-typedef bool OSCollectionBlockFunction(OSObject *object);
-typedef bool OSDictionaryBlockFunction(const char *key, OSObject *object);
-typedef OSCollectionBlockFunction ^ OSCollectionBlock;
-typedef OSDictionaryBlockFunction ^ OSDictionaryBlock;
-
-/* The functions that call a block: `context` points at it. For the walks below. */
-static inline bool OSCollectionCallBlock(void *context, OSObject *object)
-{
-	return (*(OSCollectionBlock *)context)(object);
-}
-
-/* The same for a dictionary. */
-static inline bool OSDictionaryCallBlock(void *context, const char *key, OSObject *object)
-{
-	return (*(OSDictionaryBlock *)context)(key, object);
-}
-
-/* Call `block` for each member, borrowed, in order, until it returns true. false, with the reason:
- * the collection was changed under way. */
-static inline bool OSArray_iterateObjects(OSArray *self, OSCollectionBlock block)
-{
-	return OSArray_iterateObjects_f(self, &block, OSCollectionCallBlock);
-}
-
-/* The same for a set. */
-static inline bool OSSet_iterateObjects(OSSet *self, OSCollectionBlock block)
-{
-	return OSSet_iterateObjects_f(self, &block, OSCollectionCallBlock);
-}
-
-/* The same for an ordered set. */
-static inline bool OSOrderedSet_iterateObjects(OSOrderedSet *self, OSCollectionBlock block)
-{
-	return OSOrderedSet_iterateObjects_f(self, &block, OSCollectionCallBlock);
-}
-
-/* The same for a dictionary: each key, and what is under it. */
-static inline bool OSDictionary_iterateObjects(OSDictionary *self, OSDictionaryBlock block)
-{
-	return OSDictionary_iterateObjects_f(self, &block, OSDictionaryCallBlock);
-}
-
-#endif

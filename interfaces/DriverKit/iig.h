@@ -55,6 +55,8 @@
  *
  * - TARGET, of the first one, an OSAction *: the method is the prototype of a callback. It is
  *   called on the action, which runs the method of its target.
+ * - NOESCAPE (ours), of a function that goes with a context: it is only called before the method
+ *   returns. See the blocks below.
  * - PORTMAKESEND, PORTCOPYSEND: refused. There are no Mach ports: a descriptor (dext_fd_t) or an
  *   object takes their place.
  *
@@ -72,6 +74,20 @@
  * Where something comes back the caller may pass NULL, and the value is dropped; but not for a
  * count. What does not fit is kIOReturnOverrun, on the side that sends and on the one that
  * receives: nothing is cut. A void method is oneway. C passes every argument, defaults too.
+ *
+ * A LOCALONLY method X_f(…, void *context, function), where the function takes that context first
+ * and has a typedef, gets a form X(…, block) for compilers that know blocks: the block takes what
+ * the function takes behind the context. It is NULL where both may be. What the method promises is
+ * how long the block is kept:
+ *
+ * - with NOESCAPE, or a function that returns something: it is called before the method returns
+ *   only, and the block is not copied;
+ * - otherwise the method returns kern_return_t; where it succeeds it calls the function exactly
+ *   once, and where it fails never. The block is copied, and released when it has run;
+ * - X_f(…, void *context, function, ended), with void (*ended)(void *context), calls the
+ *   function as often as it likes, until it calls `ended`: once where it succeeds.
+ *
+ * A method that promises none of these has no such form, nor has one whose name X is taken.
  */
 
 /* How an attribute reaches iig; the attributes below are made of it. */
@@ -90,6 +106,7 @@
 #define REPLY           IIG_ANNOTATE("reply")
 #define INVOKEREPLY     IIG_ANNOTATE("invokereply")
 #define TARGET          IIG_ANNOTATE("target")
+#define NOESCAPE        IIG_ANNOTATE("noescape")
 #define TYPE(method)    IIG_ANNOTATE("type:" #method)
 #define QUEUENAME(name) IIG_ANNOTATE("queuename:" #name)
 #define EXTENDS(cls)    IIG_ANNOTATE("extends:" #cls)

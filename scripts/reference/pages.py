@@ -351,15 +351,32 @@ def describe(param, method, classes):
     return '; '.join(text for text in texts if text)
 
 
+# What becomes of a block, by how long iig says that it is kept.
+BLOCK_KEPT = {
+    'during': 'called before this returns only, and not copied',
+    'once': 'copied, and released when it has run, or at once where this fails',
+    'until-ended': 'copied, and released when it will not run any more',
+}
+
+
+def block_signatures(cls, method):
+    """The form with a block, in C and in C++."""
+    block = method['block']
+    own = [] if method['kind'].startswith('static') else [f'{cls} *self']
+    head = spaced(method['result'])
+    c = joined(head + block['function'], own + block['params'])
+    return c, joined(head + f'{cls}::{block["name"]}', block['params'])
+
+
 def method_facts(cls, method, classes):
     facts = [('Runs on', runs_on(method))]
     returned = ownership(method, method['result'], classes)
     if returned:
         facts.append(('Gives', f'{method["result"]}: {returned}.'))
-    name, params = method['name'], method['params']
-    if name.endswith('_f') and len(params) >= 2 and params[-2]['declaration'].startswith('void *'):
-        facts.append(('With a block', f'in C++ also as `{name[:-2]}(…)`, where the compiler has '
-                      'blocks: one in the place of context and function.'))
+    name = method['name']
+    if 'block' in method:
+        facts.append(('With a block', 'where the compiler has blocks (clang -fblocks): in the place '
+                      f'of context and function, {BLOCK_KEPT[method["block"]["kept"]]}.'))
     if method['kind'] == 'prototype':
         facts.append(('Made by', f'the `CreateAction…` that iig writes for a method declared '
                       f'`TYPE({cls}::{name})`.'))
@@ -400,6 +417,11 @@ def read_class(cls, include, lines, classes):
         entry.functions += [method['function']] if is_exported else []
         entry.code.append(c)
         entry.cxx.append(cxx)
+        if 'block' in method:
+            c, cxx = block_signatures(cls['name'], method)
+            entry.names.append(method['block']['function'])
+            entry.code.append(c)
+            entry.cxx.append(cxx)
         for param in method['params']:
             row = (param['declaration'], param['direction'], describe(param, method, classes))
             if row not in entry.params:

@@ -5,6 +5,9 @@
 #include <DriverKit/OSMetaClass.h>
 #include <DriverKit/OSAction.h>
 #include <DriverKit/OSCollections.h>
+#ifdef __BLOCKS__
+#include <Block.h>
+#endif
 
 #pragma GCC visibility push(default)
 
@@ -24,6 +27,10 @@ typedef enum WidgetColour WidgetColour;
 typedef char WidgetName[8];
 
 typedef bool (*WidgetVisitor)(void *context, OSObject *object);
+
+typedef void (*WidgetWatcher)(void *context, const char *what, uint32_t *);
+
+typedef void (*WidgetEnd)(void *context);
 
 /*! A plain structure, with a name of its own. */
 struct WidgetPart {
@@ -103,6 +110,127 @@ kern_return_t Widget_Recall(void);
 uint64_t Widget_area(const Widget *self);
 
 void Widget_visit(Widget *self, WidgetVisitor visitor, void *context);
+
+/*! With a block that is called before they return. */
+bool Widget_eachChild_f(Widget *self, void *context, WidgetVisitor visitor);
+
+#ifdef __BLOCKS__
+static inline bool Widget_eachChild_Block(void *context, OSObject *object)
+{
+	return ((bool (^)(OSObject *object))context)(object);
+}
+
+/*! Widget::eachChild_f() with a block.
+ *  It is called before this returns only, and not copied. */
+static inline bool Widget_eachChild(Widget *self, bool (^visitor)(OSObject *object))
+{
+	return Widget_eachChild_f(self, (void *)visitor,
+				  visitor != NULL ? Widget_eachChild_Block : NULL);
+}
+#endif
+
+void Widget_describe_f(Widget *self, uint32_t depth, void *context, WidgetWatcher watcher);
+
+#ifdef __BLOCKS__
+static inline void Widget_describe_Block(void *context, const char *what, uint32_t *argument2)
+{
+	((void (^)(const char *what, uint32_t *))context)(what, argument2);
+}
+
+/*! Widget::describe_f() with a block.
+ *  It is called before this returns only, and not copied. */
+static inline void Widget_describe(Widget *self, uint32_t depth,
+				   void (^watcher)(const char *what, uint32_t *))
+{
+	Widget_describe_f(self, depth, (void *)watcher,
+			  watcher != NULL ? Widget_describe_Block : NULL);
+}
+#endif
+
+/*! With one that is called once. */
+kern_return_t Widget_destroy_f(Widget *self, void *context, WidgetEnd handler);
+
+#ifdef __BLOCKS__
+static inline void Widget_destroy_Block(void *context)
+{
+	((void (^)(void))context)();
+	_Block_release(context);
+}
+
+/*! Widget::destroy_f() with a block.
+ *  It is copied, and released when it has run. */
+static inline kern_return_t Widget_destroy(Widget *self, void (^handler)(void))
+{
+	void *handler_copy = handler != NULL ? _Block_copy((const void *)handler) : NULL;
+	if (handler != NULL && handler_copy == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t ret = Widget_destroy_f(self, handler_copy,
+					     handler_copy != NULL ? Widget_destroy_Block : NULL);
+	if (ret != kIOReturnSuccess && handler_copy != NULL)
+		_Block_release(handler_copy);
+	return ret;
+}
+#endif
+
+kern_return_t Widget_Idle_f(void *context, WidgetEnd handler);
+
+#ifdef __BLOCKS__
+static inline void Widget_Idle_Block(void *context)
+{
+	((void (^)(void))context)();
+	_Block_release(context);
+}
+
+/*! Widget::Idle_f() with a block.
+ *  It is copied, and released when it has run. */
+static inline kern_return_t Widget_Idle(void (^handler)(void))
+{
+	void *handler_copy = handler != NULL ? _Block_copy((const void *)handler) : NULL;
+	if (handler != NULL && handler_copy == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t ret =
+		Widget_Idle_f(handler_copy, handler_copy != NULL ? Widget_Idle_Block : NULL);
+	if (ret != kIOReturnSuccess && handler_copy != NULL)
+		_Block_release(handler_copy);
+	return ret;
+}
+#endif
+
+/*! With one that is called until it has ended. */
+kern_return_t Widget_watch_f(Widget *self, void *context, WidgetWatcher watcher, WidgetEnd ended);
+
+#ifdef __BLOCKS__
+static inline void Widget_watch_Block(void *context, const char *what, uint32_t *argument2)
+{
+	((void (^)(const char *what, uint32_t *))context)(what, argument2);
+}
+
+static inline void Widget_watch_BlockEnded(void *context)
+{
+	_Block_release(context);
+}
+
+/*! Widget::watch_f() with a block.
+ *  It is copied, and released when it will not run any more. */
+static inline kern_return_t Widget_watch(Widget *self,
+					 void (^watcher)(const char *what, uint32_t *))
+{
+	void *watcher_copy = watcher != NULL ? _Block_copy((const void *)watcher) : NULL;
+	if (watcher != NULL && watcher_copy == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t ret =
+		Widget_watch_f(self, watcher_copy, watcher_copy != NULL ? Widget_watch_Block : NULL,
+			       watcher_copy != NULL ? Widget_watch_BlockEnded : NULL);
+	if (ret != kIOReturnSuccess && watcher_copy != NULL)
+		_Block_release(watcher_copy);
+	return ret;
+}
+#endif
+
+/*! Without: nobody knows when it would end, and another method has the name. */
+void Widget_forget_f(Widget *self, void *context, WidgetEnd handler);
+
+kern_return_t Widget_visit_f(Widget *self, void *context, WidgetEnd handler);
 
 #define Widget_paint_ID 0xcefe582bc98d9ebeULL
 struct Widget_paint_Msg {
@@ -292,6 +420,9 @@ static inline void Gadget_release(Gadget *self)
 	OSObjectRelease(self);
 }
 
+/*! In place of the widget's form with a block. */
+kern_return_t Gadget_destroy(Gadget *self, uint32_t twice);
+
 /*! Widget::fill(): see Widget_fill(). */
 static inline kern_return_t Gadget_fill(Gadget *self, const int16_t *values, uint32_t valuesCount,
 					const bool *flags, uint32_t flagsCount)
@@ -359,6 +490,70 @@ static inline uint64_t Gadget_area(const Gadget *self)
 static inline void Gadget_visit(Gadget *self, WidgetVisitor visitor, void *context)
 {
 	Widget_visit(Gadget_as_Widget(self), visitor, context);
+}
+
+/*! Widget::eachChild_f(): see Widget_eachChild_f(). */
+static inline bool Gadget_eachChild_f(Gadget *self, void *context, WidgetVisitor visitor)
+{
+	return Widget_eachChild_f(Gadget_as_Widget(self), context, visitor);
+}
+
+#ifdef __BLOCKS__
+/*! Widget::eachChild(): see Widget_eachChild(). */
+static inline bool Gadget_eachChild(Gadget *self, bool (^visitor)(OSObject *object))
+{
+	return Widget_eachChild(Gadget_as_Widget(self), visitor);
+}
+#endif
+
+/*! Widget::describe_f(): see Widget_describe_f(). */
+static inline void Gadget_describe_f(Gadget *self, uint32_t depth, void *context,
+				     WidgetWatcher watcher)
+{
+	Widget_describe_f(Gadget_as_Widget(self), depth, context, watcher);
+}
+
+#ifdef __BLOCKS__
+/*! Widget::describe(): see Widget_describe(). */
+static inline void Gadget_describe(Gadget *self, uint32_t depth,
+				   void (^watcher)(const char *what, uint32_t *))
+{
+	Widget_describe(Gadget_as_Widget(self), depth, watcher);
+}
+#endif
+
+/*! Widget::destroy_f(): see Widget_destroy_f(). */
+static inline kern_return_t Gadget_destroy_f(Gadget *self, void *context, WidgetEnd handler)
+{
+	return Widget_destroy_f(Gadget_as_Widget(self), context, handler);
+}
+
+/*! Widget::watch_f(): see Widget_watch_f(). */
+static inline kern_return_t Gadget_watch_f(Gadget *self, void *context, WidgetWatcher watcher,
+					   WidgetEnd ended)
+{
+	return Widget_watch_f(Gadget_as_Widget(self), context, watcher, ended);
+}
+
+#ifdef __BLOCKS__
+/*! Widget::watch(): see Widget_watch(). */
+static inline kern_return_t Gadget_watch(Gadget *self,
+					 void (^watcher)(const char *what, uint32_t *))
+{
+	return Widget_watch(Gadget_as_Widget(self), watcher);
+}
+#endif
+
+/*! Widget::forget_f(): see Widget_forget_f(). */
+static inline void Gadget_forget_f(Gadget *self, void *context, WidgetEnd handler)
+{
+	Widget_forget_f(Gadget_as_Widget(self), context, handler);
+}
+
+/*! Widget::visit_f(): see Widget_visit_f(). */
+static inline kern_return_t Gadget_visit_f(Gadget *self, void *context, WidgetEnd handler)
+{
+	return Widget_visit_f(Gadget_as_Widget(self), context, handler);
 }
 
 /*! Widget::paint(): see Widget_paint(). */

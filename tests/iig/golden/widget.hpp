@@ -5,6 +5,9 @@
 #include <DriverKit/OSMetaClass.h>
 #include <DriverKit/OSAction.h>
 #include <DriverKit/OSCollections.h>
+#ifdef __BLOCKS__
+#include <Block.h>
+#endif
 
 #pragma GCC visibility push(default)
 
@@ -23,6 +26,10 @@ enum WidgetColour {
 typedef char WidgetName[8];
 
 typedef bool (*WidgetVisitor)(void *context, OSObject *object);
+
+typedef void (*WidgetWatcher)(void *context, const char *what, uint32_t *);
+
+typedef void (*WidgetEnd)(void *context);
 
 /*! A plain structure, with a name of its own. */
 struct WidgetPart {
@@ -58,6 +65,13 @@ kern_return_t Widget_Create(const char *name, uint32_t size, Widget **widget);
 kern_return_t Widget_Recall();
 uint64_t Widget_area(const Widget *self);
 void Widget_visit(Widget *self, WidgetVisitor visitor, void *context);
+bool Widget_eachChild_f(Widget *self, void *context, WidgetVisitor visitor);
+void Widget_describe_f(Widget *self, uint32_t depth, void *context, WidgetWatcher watcher);
+kern_return_t Widget_destroy_f(Widget *self, void *context, WidgetEnd handler);
+kern_return_t Widget_Idle_f(void *context, WidgetEnd handler);
+kern_return_t Widget_watch_f(Widget *self, void *context, WidgetWatcher watcher, WidgetEnd ended);
+void Widget_forget_f(Widget *self, void *context, WidgetEnd handler);
+kern_return_t Widget_visit_f(Widget *self, void *context, WidgetEnd handler);
 bool Widget_paint(Widget *self, double opacity, enum WidgetColour colour, const uint8_t *palette,
 		  struct WidgetPart *part, WidgetRange range);
 const struct WidgetPart *Widget_getPart(Widget *self);
@@ -81,6 +95,109 @@ void Widget_Resized(Widget *self, OSAction *action, IOReturn status, const uint3
 kern_return_t Widget_resize(Widget *self, uint32_t size, OSAction *completion);
 kern_return_t Widget_CreateActiononResized(Widget *self, size_t referenceSize, OSAction **action);
 }
+
+#ifdef __BLOCKS__
+static inline bool Widget_eachChild_Block(void *context, OSObject *object)
+{
+	return ((bool (^)(OSObject *object))context)(object);
+}
+
+/*! Widget::eachChild_f() with a block.
+ *  It is called before this returns only, and not copied. */
+static inline bool Widget_eachChild(Widget *self, bool (^visitor)(OSObject *object))
+{
+	return Widget_eachChild_f(self, (void *)visitor,
+				  visitor != NULL ? Widget_eachChild_Block : NULL);
+}
+#endif
+
+#ifdef __BLOCKS__
+static inline void Widget_describe_Block(void *context, const char *what, uint32_t *argument2)
+{
+	((void (^)(const char *what, uint32_t *))context)(what, argument2);
+}
+
+/*! Widget::describe_f() with a block.
+ *  It is called before this returns only, and not copied. */
+static inline void Widget_describe(Widget *self, uint32_t depth,
+				   void (^watcher)(const char *what, uint32_t *))
+{
+	Widget_describe_f(self, depth, (void *)watcher,
+			  watcher != NULL ? Widget_describe_Block : NULL);
+}
+#endif
+
+#ifdef __BLOCKS__
+static inline void Widget_destroy_Block(void *context)
+{
+	((void (^)(void))context)();
+	_Block_release(context);
+}
+
+/*! Widget::destroy_f() with a block.
+ *  It is copied, and released when it has run. */
+static inline kern_return_t Widget_destroy(Widget *self, void (^handler)(void))
+{
+	void *handler_copy = handler != NULL ? _Block_copy((const void *)handler) : NULL;
+	if (handler != NULL && handler_copy == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t ret = Widget_destroy_f(self, handler_copy,
+					     handler_copy != NULL ? Widget_destroy_Block : NULL);
+	if (ret != kIOReturnSuccess && handler_copy != NULL)
+		_Block_release(handler_copy);
+	return ret;
+}
+#endif
+
+#ifdef __BLOCKS__
+static inline void Widget_Idle_Block(void *context)
+{
+	((void (^)(void))context)();
+	_Block_release(context);
+}
+
+/*! Widget::Idle_f() with a block.
+ *  It is copied, and released when it has run. */
+static inline kern_return_t Widget_Idle(void (^handler)(void))
+{
+	void *handler_copy = handler != NULL ? _Block_copy((const void *)handler) : NULL;
+	if (handler != NULL && handler_copy == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t ret =
+		Widget_Idle_f(handler_copy, handler_copy != NULL ? Widget_Idle_Block : NULL);
+	if (ret != kIOReturnSuccess && handler_copy != NULL)
+		_Block_release(handler_copy);
+	return ret;
+}
+#endif
+
+#ifdef __BLOCKS__
+static inline void Widget_watch_Block(void *context, const char *what, uint32_t *argument2)
+{
+	((void (^)(const char *what, uint32_t *))context)(what, argument2);
+}
+
+static inline void Widget_watch_BlockEnded(void *context)
+{
+	_Block_release(context);
+}
+
+/*! Widget::watch_f() with a block.
+ *  It is copied, and released when it will not run any more. */
+static inline kern_return_t Widget_watch(Widget *self,
+					 void (^watcher)(const char *what, uint32_t *))
+{
+	void *watcher_copy = watcher != NULL ? _Block_copy((const void *)watcher) : NULL;
+	if (watcher != NULL && watcher_copy == NULL)
+		return kIOReturnNoMemory;
+	kern_return_t ret =
+		Widget_watch_f(self, watcher_copy, watcher_copy != NULL ? Widget_watch_Block : NULL,
+			       watcher_copy != NULL ? Widget_watch_BlockEnded : NULL);
+	if (ret != kIOReturnSuccess && watcher_copy != NULL)
+		_Block_release(watcher_copy);
+	return ret;
+}
+#endif
 
 struct Widget_IVars;
 
@@ -115,6 +232,90 @@ public:
 	void visit(WidgetVisitor visitor, void *context)
 	{
 		Widget_visit(this, visitor, context);
+	}
+
+	/*! With a block that is called before they return. */
+	bool eachChild_f(void *context, WidgetVisitor visitor)
+	{
+		return Widget_eachChild_f(this, context, visitor);
+	}
+
+#ifdef __BLOCKS__
+	/*! Widget::eachChild_f() with a block.
+	 *  It is called before this returns only, and not copied. */
+	bool eachChild(bool (^visitor)(OSObject *object))
+	{
+		return Widget_eachChild(this, visitor);
+	}
+#endif
+
+	void describe_f(uint32_t depth, void *context, WidgetWatcher watcher)
+	{
+		Widget_describe_f(this, depth, context, watcher);
+	}
+
+#ifdef __BLOCKS__
+	/*! Widget::describe_f() with a block.
+	 *  It is called before this returns only, and not copied. */
+	void describe(uint32_t depth, void (^watcher)(const char *what, uint32_t *))
+	{
+		Widget_describe(this, depth, watcher);
+	}
+#endif
+
+	/*! With one that is called once. */
+	kern_return_t destroy_f(void *context, WidgetEnd handler)
+	{
+		return Widget_destroy_f(this, context, handler);
+	}
+
+#ifdef __BLOCKS__
+	/*! Widget::destroy_f() with a block.
+	 *  It is copied, and released when it has run. */
+	kern_return_t destroy(void (^handler)(void))
+	{
+		return Widget_destroy(this, handler);
+	}
+#endif
+
+	static kern_return_t Idle_f(void *context, WidgetEnd handler)
+	{
+		return Widget_Idle_f(context, handler);
+	}
+
+#ifdef __BLOCKS__
+	/*! Widget::Idle_f() with a block.
+	 *  It is copied, and released when it has run. */
+	static kern_return_t Idle(void (^handler)(void))
+	{
+		return Widget_Idle(handler);
+	}
+#endif
+
+	/*! With one that is called until it has ended. */
+	kern_return_t watch_f(void *context, WidgetWatcher watcher, WidgetEnd ended)
+	{
+		return Widget_watch_f(this, context, watcher, ended);
+	}
+
+#ifdef __BLOCKS__
+	/*! Widget::watch_f() with a block.
+	 *  It is copied, and released when it will not run any more. */
+	kern_return_t watch(void (^watcher)(const char *what, uint32_t *))
+	{
+		return Widget_watch(this, watcher);
+	}
+#endif
+
+	/*! Without: nobody knows when it would end, and another method has the name. */
+	void forget_f(void *context, WidgetEnd handler)
+	{
+		Widget_forget_f(this, context, handler);
+	}
+
+	kern_return_t visit_f(void *context, WidgetEnd handler)
+	{
+		return Widget_visit_f(this, context, handler);
 	}
 
 	/*! What never leaves the process may carry anything. */
@@ -214,6 +415,7 @@ static_assert(sizeof(Widget) == sizeof(OSObject) + sizeof(void *),
 
 extern "C" {
 extern const OSMetaClass gGadgetMetaClass;
+kern_return_t Gadget_destroy(Gadget *self, uint32_t twice);
 }
 
 struct Gadget_IVars;
@@ -221,6 +423,12 @@ struct Gadget_IVars;
 class Gadget : public Widget
 {
 public:
+	/*! In place of the widget's form with a block. */
+	kern_return_t destroy(uint32_t twice)
+	{
+		return Gadget_destroy(this, twice);
+	}
+
 	struct Gadget_IVars *ivars = nullptr;
 
 protected:
