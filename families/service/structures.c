@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A structure of up to a block was copied with the request, and is data. A larger one is a part of
+ * a buffer that the application shared before, and stays there. The same holds for the room that
+ * the caller has for the output.
+ */
+
+#include <string.h>
+
+#include <base/reason.h>
+#include <families/service/buffers.h>
+#include <families/service/connection.h>
+#include <families/service/structures.h>
+#include <runtime/memory.h>
+
+kern_return_t structures_init(struct structures *s, const struct connection *c,
+			      const struct ring_request *request)
+{
+	uint32_t number = request->buffer - 1;
+	kern_return_t ret = kIOReturnSuccess;
+	*s = (struct structures){ NULL };
+	if (request->structure_size > RING_BLOCK) {
+		ret = buffers_part(c->buffers, number, 0, request->structure_size,
+				   kIOMemoryDirectionOut, &s->input_part);
+	} else if (request->structure_size > 0) {
+		s->input = OSData_withBytes(request->structure, request->structure_size);
+		if (s->input == NULL)
+			ret = refuse(kIOReturnNoMemory, "out of memory for the input structure");
+	}
+	if (ret == kIOReturnSuccess && request->structure_out_max > RING_BLOCK)
+		ret = buffers_part(c->buffers, number, ring_output_offset(request->structure_size),
+				   request->structure_out_max, kIOMemoryDirectionIn, &s->room);
+	return ret;
+}
+
+void structures_deinit(struct structures *s)
+{
+	OSSafeReleaseNULL(s->input);
+	OSSafeReleaseNULL(s->input_part);
+	OSSafeReleaseNULL(s->room);
+}
+
+static kern_return_t copy_structure(const struct ring_request *request, OSData *output, void *to,
+				    struct ring_reply *reply)
+{
+	size_t size = output != NULL ? OSData_getLength(output) : 0;
+	if (size > request->structure_out_max)
+		return refuse(kIOReturnBadArgument,
+			      "the method returned %zu bytes of structure, the caller has room for "
+			      "%u",
+			      size, request->structure_out_max);
+	if (size > 0)
+		memcpy(to, OSData_getBytesNoCopy(output), size);
+	reply->structure_size = (uint32_t)size;
+	return kIOReturnSuccess;
+}
+
+/* The method filled the room, or returned less as data. */
+static kern_return_t take_room(const struct ring_request *request, const struct structures *s,
+			       OSData *output, struct ring_reply *reply)
+{
+	void *bytes = NULL;
+	uint64_t length = 0;
+	kern_return_t ret = kIOReturnSuccess;
+	if (output == NULL)
+		reply->structure_size = request->structure_out_max;
+	else
+		ret = memory_get_bytes(s->room, &bytes, &length);
+	if (ret == kIOReturnSuccess && output != NULL)
+		ret = copy_structure(request, output, bytes, reply);
+	return ret;
+}
+
+static bool is_lost(IOMemoryDescriptor *part)
+{
+	return part != NULL && memory_is_lost(part);
+}
+
+kern_return_t structures_take(const struct structures *s, const struct ring_request *request,
+			      const IOUserClientMethodArguments *args, struct ring_reply *reply)
+{
+	kern_return_t ret;
+	if (args->structureOutputDescriptor != s->room)
+		return refuse(kIOReturnBadArgument,
+			      "the method replaced structureOutputDescriptor: fill it, or set "
+			      "structureOutput");
+	if (s->room == NULL)
+		ret = copy_structure(request, args->structureOutput, reply->structure, reply);
+	else
+		ret = take_room(request, s, args->structureOutput, reply);
+	if (is_lost(s->input_part) || is_lost(s->room))
+		return refuse(kIOReturnVMError, "the call's buffer vanished during the call");
+	return ret;
+}
