@@ -1182,7 +1182,7 @@ START_TEST(memory_that_is_not_there_is_not_mapped)
 	gift.length = UINT64_MAX;
 	ck_assert_int_eq(map_type(0, 0, &address, &size), kIOReturnIPCError);
 	gift.length = 4096;
-	gift.wrong = 1; // the descriptor is of another call
+	gift.wrong = 1000; // the descriptor is of another call
 	ck_assert_int_eq(map_type(0, 0, &address, &size), kIOReturnIPCError);
 	assert_reason("no memory");
 	gift.fd = -1;

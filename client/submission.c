@@ -255,6 +255,11 @@ static kern_return_t check_room(const struct submission *s, const struct call_ar
 {
 	uint32_t n_output = a->n_output != NULL ? *a->n_output : 0;
 	size_t size = a->output_size != NULL ? *a->output_size : 0;
+	if (call_takes_any_size(a))
+		return refuse(kIOReturnBadArgument,
+			      "kIOConnectMethodVarOutputSize: the call was submitted with room "
+			      "for %u bytes",
+			      s->call.structure_out_max);
 	if (n_output < s->call.n_scalars_out || size < s->call.structure_out_max)
 		return refuse(kIOReturnBadArgument,
 			      "room for %u scalars and %zu bytes of structure: the call was "

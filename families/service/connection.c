@@ -110,7 +110,7 @@ static kern_return_t run_method(struct connection *c, const struct ring_request 
 		return refuse(kIOReturnOverrun, "the method returned %u scalars, room is for %u",
 			      args->scalarOutputCount, request->n_scalars_out);
 	reply->n_scalars = args->scalarOutputCount;
-	return structures_take(s, request, args, reply);
+	return structures_take(s, c, request, args, reply);
 }
 
 static void serve_call(struct connection *c, const struct ring_request *request,
@@ -127,6 +127,13 @@ static void serve_call(struct connection *c, const struct ring_request *request,
 	};
 	struct completion *completion = NULL;
 	OSAction *action = NULL;
+	_Static_assert(RING_VARIABLE == kIOUserClientVariableStructureSize,
+		       "what the ring says is what the method is told");
+	if (request->async != 0 && request->structure_out_max == RING_VARIABLE) {
+		reply->status = refuse(kIOReturnBadArgument,
+				       "an asynchronous call takes no result of variable size");
+		return;
+	}
 	if (request->async != 0) {
 		reply->status = completion_new(c, request->async, &completion, &action);
 		if (reply->status != kIOReturnSuccess)
@@ -317,8 +324,7 @@ static void serve_unregister(struct connection *c, const struct ring_request *re
 static bool is_stale(const struct connection *c, const struct ring_request *request)
 {
 	return ring_server_generation(c->ring) > 1 && request->kind == RING_CALL &&
-	       (request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK) &&
-	       !buffers_has(c->buffers, request->buffer - 1);
+	       ring_needs_buffer(request) && !buffers_has(c->buffers, request->buffer - 1);
 }
 
 /* A buffer that was sent to a predecessor. */

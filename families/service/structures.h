@@ -21,7 +21,8 @@ kern_return_t structures_init(struct structures *s, const struct connection *c,
 			      const struct ring_request *request);
 void structures_deinit(struct structures *s);
 
-/* What the method made of `args` becomes the reply's structure. Fails with a reason: it does not
- * fit, or the memory where it lies has vanished. */
-kern_return_t structures_take(const struct structures *s, const struct ring_request *request,
+/* What the method made of `args` becomes the reply's structure, or a file that is sent to the
+ * application. Fails with a reason: it does not fit, or the memory where it lies has vanished. */
+kern_return_t structures_take(const struct structures *s, struct connection *c,
+			      const struct ring_request *request,
 			      const IOUserClientMethodArguments *args, struct ring_reply *reply);
