@@ -288,12 +288,12 @@ static kern_return_t call_sync(io_connect_t connection, uint32_t selector,
 	kern_return_t status = check(a, true);
 	if (status != kIOReturnSuccess)
 		return status;
-	struct connection *c = connection_get(connection);
+	struct connection *c = connection_borrow(connection);
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	uint32_t generation;
 	status = call(c, selector, 0, a, &generation);
-	connection_unref(c);
+	connection_return(c);
 	return status;
 }
 
@@ -358,7 +358,7 @@ static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach
 		reference = dummy;
 	if (status != kIOReturnSuccess)
 		return status;
-	struct connection *c = connection_get(connection);
+	struct connection *c = connection_borrow(connection);
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	status = begin(c, wakePort, reference, &begun);
@@ -367,7 +367,7 @@ static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach
 		status = call(c, selector, async_number(begun), a, &generation);
 		status = settle(c, begun, a, status, generation);
 	}
-	connection_unref(c);
+	connection_return(c);
 	return status;
 }
 

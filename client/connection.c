@@ -281,9 +281,11 @@ kern_return_t IOServiceClose(io_connect_t connect)
 	struct connection *c = connection_get(connect);
 	if (c == NULL)
 		return kIOReturnBadArgument;
+	/* First, so that a call that the close ends finds its number gone already. */
+	kern_return_t status = handle_release(connect);
 	connection_close(&c->object);
 	connection_unref(c);
-	return handle_release(connect);
+	return status;
 }
 
 kern_return_t IOConnectAddRef(io_connect_t connect)

@@ -68,6 +68,18 @@ static inline void connection_unref(struct connection *c)
 	object_unref(&c->object);
 }
 
+/* A use that ends on this thread: handle.h. NULL and a reason: `handle` is no connection. */
+static inline struct connection *connection_borrow(io_connect_t handle)
+{
+	struct object *object = handle_borrow(handle, OBJECT_CONNECTION);
+	return object != NULL ? container_of(object, struct connection, object) : NULL;
+}
+
+static inline void connection_return(struct connection *c)
+{
+	handle_return(&c->object);
+}
+
 static inline int connection_fd(const struct connection *c)
 {
 	return c->socket_fd;
