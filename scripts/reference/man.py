@@ -41,7 +41,8 @@ def quoted(text):
 
 
 def words(text):
-    return quoted(text.replace('`', ''))
+    # Where a name that is longer than a line may be broken.
+    return quoted(text.replace('`', '')).replace('::', '::\\:')
 
 
 def code(text):
@@ -61,7 +62,7 @@ def prose(text):
 def top(name, section, version):
     return (f'.\\" Generated from the sources of OpenDext.\n'
             f'.TH {quoted(name).upper() if section != 3 else quoted(name)} {section} "" '
-            f'"OpenDext {version}" "OpenDext manual"')
+            f'"OpenDext {version}" "OpenDext manual"\n.ad l')
 
 
 def name_line(name, what):
