@@ -11,15 +11,12 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
 #include <base/log.h>
 #include <base/text.h>
 
-/* The flag is on the path of each call: it is found without asking the loader. */
-static _Thread_local bool has_reason __attribute__((tls_model("initial-exec")));
 static _Thread_local char reason[REASON_MAX];
 
 IOReturn refuse(IOReturn status, const char *format, ...)
@@ -32,7 +29,6 @@ IOReturn refuse(IOReturn status, const char *format, ...)
 	text_format(text, sizeof(text), format, args);
 	va_end(args);
 	memcpy(reason, text, strlen(text) + 1);
-	has_reason = true;
 	log_debug("refused 0x%08x: %s", (unsigned)status, reason);
 	errno = saved;
 	return status;
@@ -40,18 +36,17 @@ IOReturn refuse(IOReturn status, const char *format, ...)
 
 const char *reason_last(void)
 {
-	return has_reason ? reason : "";
+	return reason;
 }
 
 void reason_set(const char *text)
 {
 	text_copy(reason, sizeof(reason), text);
-	has_reason = true;
 }
 
 void reason_clear(void)
 {
-	has_reason = false;
+	reason[0] = '\0';
 }
 
 static const struct {

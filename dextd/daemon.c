@@ -25,6 +25,7 @@
 #include <dextd/device/virtual.h>
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
+#include <dextd/process/watches.h>
 
 /* --- bundles --- */
 
@@ -129,11 +130,13 @@ void daemon_stop(struct daemon *daemon)
 static void on_published(void *context, struct entry *entry)
 {
 	client_service_changed(context, entry, WATCH_MATCHED);
+	watches_published(context, entry);
 }
 
 static void on_withdrawn(void *context, struct entry *entry)
 {
 	client_service_changed(context, entry, WATCH_TERMINATED);
+	watches_withdrawn(context, entry);
 }
 
 static void on_busy(void *context, const struct entry *entry)

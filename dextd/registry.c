@@ -262,6 +262,7 @@ void registry_publish(struct registry *registry, struct entry *entry)
 	if (entry->registered)
 		return;
 	entry->registered = true;
+	entry->publication = ++registry->last_publication;
 	list_append(&registry->published, &entry->published);
 	if (registry->events != NULL)
 		registry->events->on_published(registry->context, entry);

@@ -45,9 +45,10 @@ struct entry {
 	uint64_t id;
 	enum entry_kind kind;
 	enum entry_state state;
-	bool registered;     // applications may find it
-	bool wants_register; // RegisterService came before Start returned
-	bool ending;         // its driver terminates it: nobody finds it or runs on it any more
+	bool registered;      // applications may find it
+	bool wants_register;  // RegisterService came before Start returned
+	bool ending;          // its driver terminates it: nobody finds it or runs on it any more
+	uint64_t publication; // the number of its latest registration, in order
 	IOServiceName name, class_name, user_class;
 	OSDictionary *properties; // owned
 	/* Busy: its driver says so, dextd works on it, or something below is busy, which counts
@@ -73,6 +74,7 @@ struct registry {
 	struct list buckets[REGISTRY_BUCKETS];
 	struct entry *root;
 	uint64_t next_id;
+	uint64_t last_publication;
 	unsigned n_entries;
 	const struct registry_events *events; // may be NULL
 	void *context;

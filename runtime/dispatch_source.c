@@ -376,8 +376,11 @@ static void run_change(struct queue_item *item)
 
 	if (change->handler != NULL)
 		change->handler(change->context);
-	if (change->cancels)
+	if (change->cancels) {
 		release_handlers(change->source);
+		if (change->source->ops->let_go != NULL)
+			change->source->ops->let_go(change->source->context);
+	}
 	source_unref(change->source);
 	free(change);
 }

@@ -26,6 +26,8 @@ struct source_ops {
 	void (*set_enabled)(void *context, bool enabled);
 	/* Required. Any thread, once: begin no event any more. */
 	void (*stop)(void *context);
+	/* Optional. Cancel's handler has run: let go of what it keeps, which may keep it. */
+	void (*let_go)(void *context);
 	/* Optional. On the source's queue: call source_deliver for what has happened by now. */
 	void (*check)(void *context);
 	/* Required. Nothing refers to the source any more. */

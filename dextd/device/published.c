@@ -30,13 +30,11 @@ static void on_served(void *context, kern_return_t status, const char *reason, v
 		log_warn("a driver was not let at its provider: %s", reason);
 }
 
-static int open_published(struct device *device, const struct personality *personality,
-			  struct device_fds *fds)
+/* Have the service's driver serve a further socket, and give out the other end. */
+static int serve(const struct published *p, int *out)
 {
-	struct published *p = published_of(device);
 	struct dext *dext = p->service != NULL ? p->service->dext : NULL;
 	int pair[2];
-	(void)personality;
 
 	if (dext == NULL || dext->ending) {
 		(void)refuse(kIOReturnOffline, "its driver is ending");
@@ -45,11 +43,25 @@ static int open_published(struct device *device, const struct personality *perso
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;
 	CLEANUP(close_fdp) int theirs = pair[1];
-	fds->fds[0] = pair[0];
-	fds->n = 1;
-	const struct DextHost_ServeDriver_Msg msg = { .service = p->entry->id, .socket = theirs };
-	return dext_request(dext, &DextHost_ServeDriver_Shape, &msg,
-			    device->daemon->options.start_timeout_ms, on_served, dext);
+	CLEANUP(close_fdp) int ours = pair[0];
+	const struct DextHost_ServeDriver_Msg msg = {
+		.service = p->entry->id,
+		.socket = theirs,
+	};
+	int ret = dext_request(dext, &DextHost_ServeDriver_Shape, &msg,
+			       p->device.daemon->options.start_timeout_ms, on_served, dext);
+	if (ret == 0)
+		*out = steal_fd(&ours);
+	return ret;
+}
+
+static int open_published(struct device *device, const struct personality *personality,
+			  struct device_fds *fds)
+{
+	(void)personality;
+	int ret = serve(published_of(device), &fds->fds[0]);
+	fds->n = ret == 0 ? 1 : 0;
+	return ret;
 }
 
 static void free_published(struct device *device)
@@ -83,6 +95,23 @@ static struct published *find(const struct service *service, const struct entry 
 static bool is_own_class(const char *name)
 {
 	return strncmp(name, "IO", 2) != 0 && strncmp(name, "OS", 2) != 0 && name[0] != '\0';
+}
+
+bool published_is_possible(const struct entry *entry)
+{
+	return is_own_class(entry->user_class);
+}
+
+int published_observe(struct service *service, const struct entry *entry, int *socket_fd,
+		      OSArray **classes)
+{
+	const struct published *p = find(service, entry);
+	if (p == NULL) {
+		(void)refuse(kIOReturnNotFound, "%s has ended", entry->name);
+		return -ENOENT;
+	}
+	*classes = properties_array(p->device.entry->properties, "IOUserClasses");
+	return serve(p, socket_fd);
 }
 
 /* The names by which personalities may ask for it. */

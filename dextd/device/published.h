@@ -20,6 +20,15 @@ struct published {
 	uint64_t id;             // the entry's, also when it has ended
 };
 
+/* May drivers of other processes know of a service of this class? Not of one that passes for what
+ * libdext's own families provide. */
+bool published_is_possible(const struct entry *entry);
+/* A socket to the service `entry` of another process for a driver that is not matched to it but may
+ * know of it; *classes, the names by which it may be called, are borrowed. Negative errno with a
+ * reason. */
+int published_observe(struct service *service, const struct entry *entry, int *socket_fd,
+		      OSArray **classes);
+
 /* Harmless when done already, and for user clients' sake does nothing for a class of libdext's. */
 int published_add(struct service *service, struct entry *entry);
 /* Those of `entry` and of what is below it, or all with NULL, are gone: their drivers stop. They

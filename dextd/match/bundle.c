@@ -131,6 +131,7 @@ static const struct {
 	{ "IOUserServerOneProcess", IS_BOOLEAN },
 	{ "OpenDextAllowedUsers", IS_ARRAY },
 	{ "OpenDextClientMappedBARs", IS_ARRAY },
+	{ "OpenDextPublish", IS_BOOLEAN },
 	{ "bConfigurationValue", IS_NUMBER },
 	{ "bDeviceClass", IS_NUMBER },
 	{ "bDeviceProtocol", IS_NUMBER },

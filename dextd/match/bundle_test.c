@@ -150,6 +150,7 @@ static const struct row {
 	{ WITH("<key>IONameMatch</key><array><integer>1</integer></array>"), "element 0" },
 	{ WITH("<key>idProductArray</key><array><string>1</string></array>"), "element 0" },
 	{ WITH(S("IOUserServerOneProcess", "yes")), "must be a boolean" },
+	{ WITH(S("OpenDextPublish", "yes")), "OpenDextPublish must be a boolean" },
 	{ WITH("<key>OpenDextClientMappedBARs</key><array><integer>6</integer></array>"),
 	  "BARs 0 to 5" },
 	{ WITH("<key>OpenDextAllowedUsers</key><array><true/></array>"), "element 0" },

@@ -27,6 +27,7 @@
 #include <dextd/properties.h>
 #include <dextd/process/registrar.h>
 #include <dextd/process/service.h>
+#include <dextd/process/watches.h>
 #include <protocol/dextd.h>
 
 enum {
@@ -209,6 +210,7 @@ static void describe_end(struct dext *dext, int status, char *text, size_t room)
 static void dext_free(struct dext *dext)
 {
 	list_remove(&dext->link);
+	watches_end_all(dext);
 	loop_timer_stop(&dext->heartbeat);
 	loop_timer_stop(&dext->patience);
 	loop_timer_stop(&dext->confined_by);
@@ -315,6 +317,7 @@ static int dext_new(struct dext **out, struct daemon *daemon, const struct servi
 	dext->report_fd = -1;
 	list_init(&dext->services);
 	list_init(&dext->connections);
+	list_init(&dext->watches);
 	list_append(&daemon->dexts, &dext->link);
 	loop_timer_init(&dext->heartbeat, daemon->loop, on_heartbeat, dext);
 	loop_timer_init(&dext->patience, daemon->loop, on_patience, dext);

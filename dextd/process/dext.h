@@ -28,6 +28,7 @@ struct dext {
 	struct list link;        // daemon.dexts
 	struct list services;    // service.dext_link
 	struct list connections; // connection.dext_link
+	struct list watches;     // watches.c
 	struct daemon *daemon;
 	struct bundle *bundle; // referenced
 	char *server_name;     // owned: IOUserServerName

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A dext names services by their entry ids; own_entry() is the one check that an id is its own.
- * What it may read beyond that is the device it was given.
+ * What it may read beyond that is the device it was given, and services that it was told of.
  */
 
 #include <dextd/process/registrar.h>
@@ -18,6 +18,7 @@
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
 #include <dextd/process/termination.h>
+#include <dextd/process/watches.h>
 #include <dextd/properties.h>
 #include <protocol/dextd.h>
 
@@ -73,7 +74,10 @@ static void set_properties(void *context, struct channel_call *call, void *messa
 
 static struct entry *readable_entry(const struct dext *dext, uint64_t id)
 {
+	struct entry *entry = registry_find(&dext->daemon->registry, id);
 	const struct service *service;
+	if (entry != NULL && watches_know(dext, entry))
+		return entry;
 	list_for_each(service, &dext->services, dext_link) {
 		if (service->device->entry->id == id)
 			return service->device->entry;
@@ -310,6 +314,49 @@ static void remove_service(void *context, struct channel_call *call, void *messa
 	channel_reply(call, kIOReturnSuccess, NULL);
 }
 
+/* --- services of others --- */
+
+static void watch_services(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_WatchServices_Msg *msg = message;
+	reason_clear();
+	answer(call, watches_add(context, msg->cookie, msg->matching));
+}
+
+static void copy_service_changes(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_CopyServiceChanges_Msg *msg = message;
+	bool more = false;
+	reason_clear();
+	int ret = watches_take_changes(context, msg->cookie, &msg->ended, &msg->begun, &more);
+	msg->more = more;
+	answer(call, ret);
+}
+
+static void open_watched(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_OpenWatched_Msg *msg = message;
+	struct entry *entry = NULL;
+	reason_clear();
+	int ret = watches_find(context, msg->cookie, msg->service, &entry);
+	if (ret == 0 && entry->service->dext == context) {
+		(void)refuse(kIOReturnNotFound, "%s is of this process", entry->name);
+		ret = -ENOENT;
+	}
+	if (ret == 0)
+		ret = published_observe(entry->service, entry, &msg->socket, &msg->classes);
+	if (ret == 0)
+		OSObjectRetain(msg->classes);
+	answer(call, ret);
+}
+
+static void unwatch(void *context, struct channel_call *call, void *message)
+{
+	const struct DextRegistrar_Unwatch_Msg *msg = message;
+	reason_clear();
+	answer(call, watches_end(context, msg->cookie));
+}
+
 static void confined(void *context, struct channel_call *call, void *message)
 {
 	struct DextRegistrar_Confined_Msg *msg = message;
@@ -346,6 +393,10 @@ const struct channel_method registrar_methods[] = {
 	{ &DextRegistrar_AddService_Shape, add_service },
 	{ &DextRegistrar_EndService_Shape, end_service },
 	{ &DextRegistrar_RemoveService_Shape, remove_service },
+	{ &DextRegistrar_WatchServices_Shape, watch_services },
+	{ &DextRegistrar_CopyServiceChanges_Shape, copy_service_changes },
+	{ &DextRegistrar_OpenWatched_Shape, open_watched },
+	{ &DextRegistrar_Unwatch_Shape, unwatch },
 	{ &DextRegistrar_Confined_Shape, confined },
 	{ &DextRegistrar_DeviceLost_Shape, device_is_lost },
 	{ NULL, NULL },

@@ -9,20 +9,28 @@
 #include <families/family.h>
 #include <families/remote/link.h>
 
+kern_return_t remote_open_service(int fd, OSArray *classes, IOService **service)
+{
+	struct remote_link *link = NULL;
+	int ret = remote_link_open(&link, fd, NULL, NULL, NULL);
+
+	if (ret < 0)
+		return refuse(return_from_errno(ret),
+			      "the socket to the service's driver cannot be used");
+	kern_return_t status = remote_link_take_root(link, classes, service);
+	if (status != kIOReturnSuccess)
+		remote_link_close(link);
+	return status;
+}
+
 static kern_return_t create_provider(struct device_handover *handover, IOService **provider)
 {
 	OSArray *classes = OSDynamicCast(
 		OSArray, OSDictionary_getObject(handover->properties, "IOUserClasses"));
-	struct remote_link *link = NULL;
-	int ret = remote_link_open(&link, handover_take_fd(handover, 0), NULL, NULL, NULL);
+	kern_return_t status =
+		remote_open_service(handover_take_fd(handover, 0), classes, provider);
 
-	if (ret < 0)
-		return refuse(return_from_errno(ret),
-			      "the socket to the provider's driver cannot be used");
-	kern_return_t status = remote_link_take_root(link, classes, provider);
-	if (status != kIOReturnSuccess)
-		remote_link_close(link);
-	else
+	if (status == kIOReturnSuccess)
 		provider_identify(*provider, handover);
 	return status;
 }

@@ -35,3 +35,7 @@ struct remote_link *remote_link_close(struct remote_link *link);
  * above, that is an IOService. When its last reference goes, so does the link. Returned. */
 kern_return_t remote_link_take_root(struct remote_link *link, OSArray *classes,
 				    IOService **service);
+
+/* A service of another driver, which serves `fd` (consumed): a proxy of the nearest class of
+ * `classes` that is known here. Returned. */
+kern_return_t remote_open_service(int fd, OSArray *classes, IOService **service);

@@ -26,6 +26,7 @@
 #include <families/service/host.h>
 #include <families/service/hosted.h>
 #include <families/service/service.h>
+#include <families/service/watch.h>
 #include <protocol/dextd.h>
 #include <runtime/confine.h>
 #include <runtime/queue.h>
@@ -453,6 +454,14 @@ static void serve_driver(void *context, struct channel_call *call, void *message
 	channel_reply(call, kIOReturnNotFound, "ServeDriver: no such service here");
 }
 
+static void serve_watch_changed(void *context, struct channel_call *call, void *message)
+{
+	const struct DextHost_WatchChanged_Msg *msg = message;
+	(void)context;
+	(void)call;
+	watch_tell(msg->cookie);
+}
+
 static void serve_ping(void *context, struct channel_call *call, void *message)
 {
 	(void)context;
@@ -466,9 +475,34 @@ static const struct channel_method methods[] = {
 	{ &DextHost_OpenConnection_Shape, serve_open },
 	{ &DextHost_CloseConnection_Shape, serve_close },
 	{ &DextHost_ServeDriver_Shape, serve_driver },
+	{ &DextHost_WatchChanged_Shape, serve_watch_changed },
 	{ &DextHost_Ping_Shape, serve_ping },
 	{ NULL, NULL },
 };
+
+/* --- services of this process --- */
+
+struct finding {
+	uint64_t id;
+	IOService *service;
+};
+
+static void find_on_control(void *context)
+{
+	struct finding *f = context;
+	struct hosted *h;
+	list_for_each(h, &host.services, link)
+		if (f->service == NULL && !h->stopping)
+			f->service = hosted_copy_service(h, f->id);
+}
+
+IOService *host_copy_service(uint64_t id)
+{
+	struct finding f = { .id = id };
+	if (host.control == NULL || queue_sync(host.control, find_on_control, &f) < 0)
+		return NULL;
+	return f.service;
+}
 
 /* --- begin and end --- */
 

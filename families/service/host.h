@@ -20,6 +20,10 @@ kern_return_t host_call_patiently(const struct OSMethodShape *shape, void *msg);
 /* Send a oneway message to dextd; never blocks. `msg` holds no objects. */
 void host_send(const struct OSMethodShape *shape, const void *msg);
 
+/* The service of this process with that registry entry; NULL: none, or it stops. Returned. Any
+ * queue but the control queue. */
+IOService *host_copy_service(uint64_t id);
+
 /* A service that a driver made with Create: give it an identity and start it below `parent`. A user
  * client gets its identity from the connection that is being opened. */
 kern_return_t host_adopt(IOService *parent, IOService *made);

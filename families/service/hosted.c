@@ -126,7 +126,9 @@ void hosted_end_life(struct hosted *h, IOService *service)
 		h->family->client_stopped(h->provider, service);
 }
 
-/* --- drivers that run on one of these services --- */
+/* --- drivers that run on one of these services, or were told of it --- */
+
+enum { DRIVERS_MAX = 256 };
 
 struct driver {
 	struct list link; // hosted.links; alone once it was taken off
@@ -169,7 +171,7 @@ void hosted_end_drivers(struct hosted *h, uint64_t service)
 		driver_end(d);
 }
 
-static IOService *copy_service(struct hosted *h, uint64_t id)
+IOService *hosted_copy_service(struct hosted *h, uint64_t id)
 {
 	if (h->id != id)
 		return child_copy(h, id);
@@ -179,17 +181,39 @@ static IOService *copy_service(struct hosted *h, uint64_t id)
 
 bool hosted_has_service(struct hosted *h, uint64_t id)
 {
-	IOService *service = copy_service(h, id);
+	IOService *service = hosted_copy_service(h, id);
 	OSObjectRelease(service);
 	return service != NULL;
+}
+
+/* With the lock held; `fd` is consumed. */
+static kern_return_t begin_driver(struct driver *d, int fd, IOService *service)
+{
+	struct list *links = &d->hosted->links;
+	const struct driver *other;
+	unsigned n = 0;
+
+	list_for_each(other, links, link)
+		n++;
+	if (n >= DRIVERS_MAX) {
+		close_fdp(&fd);
+		return refuse(kIOReturnNoResources, "%d drivers talk to it already", DRIVERS_MAX);
+	}
+	list_append(links, &d->link);
+	int ret = remote_link_open(&d->conversation, fd, IOService_as_OSObject(service),
+				   on_driver_gone, d);
+	if (ret == 0)
+		return kIOReturnSuccess;
+	list_remove(&d->link);
+	return refuse(return_from_errno(ret), "the socket cannot be used");
 }
 
 kern_return_t hosted_serve_driver(struct hosted *h, uint64_t id, int socket_fd)
 {
 	CLEANUP(close_fdp) int fd = socket_fd;
-	IOService *service = copy_service(h, id);
+	IOService *service = hosted_copy_service(h, id);
 	struct driver *d = calloc(1, sizeof(*d));
-	kern_return_t status = kIOReturnSuccess;
+	kern_return_t status;
 
 	if (service == NULL || d == NULL) {
 		status = refuse(d == NULL ? kIOReturnNoMemory : kIOReturnNotFound,
@@ -198,18 +222,11 @@ kern_return_t hosted_serve_driver(struct hosted *h, uint64_t id, int socket_fd)
 		d->hosted = h;
 		d->service = id;
 		pthread_mutex_lock(&h->lock);
-		list_append(&h->links, &d->link);
-		int ret = remote_link_open(&d->conversation, steal_fd(&fd),
-					   IOService_as_OSObject(service), on_driver_gone, d);
-		if (ret < 0) {
-			list_remove(&d->link);
-			status = refuse(return_from_errno(ret), "the socket cannot be used");
-		} else {
-			d = NULL;
-		}
+		status = begin_driver(d, steal_fd(&fd), service);
 		pthread_mutex_unlock(&h->lock);
 	}
-	free(d);
+	if (status != kIOReturnSuccess)
+		free(d);
 	OSObjectRelease(service);
 	return status;
 }

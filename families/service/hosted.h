@@ -56,6 +56,7 @@ uint64_t hosted_pid_of(OSDictionary *application);
 kern_return_t hosted_serve_driver(struct hosted *hosted, uint64_t service, int socket_fd);
 /* They have stopped: let go of what they were passed. */
 void hosted_end_drivers(struct hosted *hosted, uint64_t service);
+IOService *hosted_copy_service(struct hosted *hosted, uint64_t service); // returned; NULL: none
 bool hosted_has_service(struct hosted *hosted, uint64_t service);
 
 /* Any queue but the life queue. Stop a service, the hosted one or one that it made, and take back

@@ -42,7 +42,8 @@ kern_return_t IMPL(IOService, CopyProperties)
 		mine ? OSDictionary_withDictionary(iv->properties) : OSDictionary_withCapacity(4);
 	if (merged == NULL)
 		return kIOReturnNoMemory;
-	if (iv->hosted == NULL) {
+	/* A provider was given its properties; a service of another driver was not. */
+	if (iv->hosted == NULL && (iv->properties != NULL || iv->id == 0)) {
 		*properties = merged;
 		return kIOReturnSuccess;
 	}

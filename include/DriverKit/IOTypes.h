@@ -31,16 +31,18 @@ typedef struct IOAddressSegment {
 	uint64_t length;
 } IOAddressSegment;
 
-/* The room for a method's structure output that stands for any size: IOConnectCallMethod
- * (<IOKit/IOKitLib.h>) says what then happens. */
-enum {
-	kIOConnectMethodVarOutputSize = -3,
-};
-
 /* Options of IOService::SearchProperty, which says what they do. */
 enum {
 	kIOServiceSearchPropertyParents = 1,
 };
+
+/* What IOServiceNotificationDispatchSource tells of a service. None is never told: it is for a
+ * variable of one's own. */
+enum {
+	kIOServiceNotificationTypeTerminated = 0,
+	kIOServiceNotificationTypeMatched = 1,
+};
+#define kIOServiceNotificationTypeNone 0xffffffffU
 
 /* IOMemoryDescriptor: its direction, as the device, or whoever else it is given to, sees it: In is
  * written, Out is read. DisableCopyOnWrite changes nothing: nothing is copied. */

@@ -64,6 +64,11 @@ static const struct channel_method methods[] = {
 	{ &DextDirectory_KeepAwake_Shape, refuse_all },
 	{ &DextHost_ServeDriver_Shape, refuse_all },
 	{ &DextPeer_Release_Shape, refuse_all },
+	{ &DextHost_WatchChanged_Shape, refuse_all },
+	{ &DextRegistrar_WatchServices_Shape, refuse_all },
+	{ &DextRegistrar_CopyServiceChanges_Shape, refuse_all },
+	{ &DextRegistrar_OpenWatched_Shape, refuse_all },
+	{ &DextRegistrar_Unwatch_Shape, refuse_all },
 	{ NULL, NULL },
 };
 
