@@ -11,12 +11,15 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
 #include <base/log.h>
 #include <base/text.h>
 
+/* The flag is on the path of each call: it is found without asking the loader. */
+static _Thread_local bool has_reason __attribute__((tls_model("initial-exec")));
 static _Thread_local char reason[REASON_MAX];
 
 IOReturn refuse(IOReturn status, const char *format, ...)
@@ -29,6 +32,7 @@ IOReturn refuse(IOReturn status, const char *format, ...)
 	text_format(text, sizeof(text), format, args);
 	va_end(args);
 	memcpy(reason, text, strlen(text) + 1);
+	has_reason = true;
 	log_debug("refused 0x%08x: %s", (unsigned)status, reason);
 	errno = saved;
 	return status;
@@ -36,17 +40,18 @@ IOReturn refuse(IOReturn status, const char *format, ...)
 
 const char *reason_last(void)
 {
-	return reason;
+	return has_reason ? reason : "";
 }
 
 void reason_set(const char *text)
 {
 	text_copy(reason, sizeof(reason), text);
+	has_reason = true;
 }
 
 void reason_clear(void)
 {
-	reason[0] = '\0';
+	has_reason = false;
 }
 
 static const struct {

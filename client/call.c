@@ -16,6 +16,7 @@
 #include <client/buffer.h>
 #include <client/call.h>
 #include <client/connection.h>
+#include <client/output.h>
 #include <client/port.h>
 #include <opendext/client.h>
 
@@ -79,6 +80,11 @@ kern_return_t connection_call(struct connection *c, struct ring_request *request
 
 /* --- arguments --- */
 
+bool call_takes_any_size(const struct call_arguments *a)
+{
+	return a->output_size != NULL && *a->output_size == (size_t)kIOConnectMethodVarOutputSize;
+}
+
 kern_return_t call_check_input(const struct call_arguments *a)
 {
 	if (a->n_input > RING_SCALARS)
@@ -93,11 +99,23 @@ kern_return_t call_check_input(const struct call_arguments *a)
 	return kIOReturnSuccess;
 }
 
-kern_return_t call_check_room(const struct call_arguments *a)
+static kern_return_t check_scalar_room(const struct call_arguments *a)
 {
 	if (a->n_output != NULL && *a->n_output > RING_SCALARS)
 		return refuse(kIOReturnBadArgument, "room for %u output scalars: at most %u",
 			      *a->n_output, RING_SCALARS);
+	return kIOReturnSuccess;
+}
+
+kern_return_t call_check_room(const struct call_arguments *a)
+{
+	kern_return_t status = check_scalar_room(a);
+	if (status != kIOReturnSuccess)
+		return status;
+	if (call_takes_any_size(a))
+		return refuse(kIOReturnUnsupported,
+			      "a result of kIOConnectMethodVarOutputSize: only a call that waits "
+			      "for it can be given one");
 	if (a->output_size != NULL && *a->output_size > RING_STRUCTURE_MAX)
 		return refuse(kIOReturnMessageTooLarge,
 			      "room for an output structure of %zu bytes: at most %u",
@@ -124,6 +142,8 @@ void call_fill(struct ring_request *request, uint32_t selector, uint64_t async,
 	request->n_scalars_out = a->n_output != NULL ? *a->n_output : 0;
 	request->structure_size = (uint32_t)a->input_size;
 	request->structure_out_max = a->output_size != NULL ? (uint32_t)*a->output_size : 0;
+	if (call_takes_any_size(a))
+		request->structure_out_max = RING_VARIABLE;
 	request->buffer = 0;
 	if (a->n_input > 0)
 		memcpy(request->scalars, a->input, a->n_input * sizeof(uint64_t));
@@ -131,25 +151,29 @@ void call_fill(struct ring_request *request, uint32_t selector, uint64_t async,
 		memcpy(request->structure, a->input_struct, a->input_size);
 }
 
-/* The reply fits: ring_client_call held it against the request. */
-void call_store(const struct call_arguments *a, const struct ring_reply *reply,
-		const void *structure)
+static void store_values(const struct call_arguments *a, const struct ring_reply *reply)
 {
 	if (a->n_output != NULL) {
 		if (reply->n_scalars > 0)
 			memcpy(a->output, reply->scalars, reply->n_scalars * sizeof(uint64_t));
 		*a->n_output = reply->n_scalars;
 	}
-	if (a->output_size != NULL) {
-		if (reply->structure_size > 0)
-			memcpy(a->output_struct, structure, reply->structure_size);
+	if (a->output_size != NULL)
 		*a->output_size = reply->structure_size;
-	}
+}
+
+/* The reply fits: ring_client_call held it against the request. */
+void call_store(const struct call_arguments *a, const struct ring_reply *reply,
+		const void *structure)
+{
+	if (reply->structure_size > 0)
+		memcpy(a->output_struct, structure, reply->structure_size);
+	store_values(a, reply);
 }
 
 uint64_t call_buffer_size(const struct ring_request *request)
 {
-	if (request->structure_out_max > RING_BLOCK)
+	if (ring_output_is_in_buffer(request->structure_out_max))
 		return ring_output_offset(request->structure_size) + request->structure_out_max;
 	return request->structure_size > RING_BLOCK ? request->structure_size : 0;
 }
@@ -165,9 +189,40 @@ void call_use_buffer(struct ring_request *request, struct buffer *buffer,
 const void *call_output(const struct ring_reply *reply, const struct buffer *buffer,
 			uint32_t structure_out_max, uint32_t structure_size)
 {
-	if (structure_out_max <= RING_BLOCK)
+	if (!ring_output_is_in_buffer(structure_out_max))
 		return reply->structure;
 	return buffer->bytes + ring_output_offset(structure_size);
+}
+
+/* The reply of a call that succeeded. */
+static kern_return_t take_reply(struct connection *c, const struct ring_request *request,
+				const struct ring_reply *reply, const struct buffer *buffer,
+				const struct call_arguments *a)
+{
+	if (request->structure_out_max != RING_VARIABLE) {
+		call_store(a, reply,
+			   call_output(reply, buffer, request->structure_out_max,
+				       request->structure_size));
+		return kIOReturnSuccess;
+	}
+	void **address = a->output_struct;
+	kern_return_t status = output_new(c, request->sequence, reply, address);
+	if (status == kIOReturnSuccess)
+		store_values(a, reply);
+	return status;
+}
+
+/* A result that comes late is not waited for. */
+static kern_return_t call_once(struct connection *c, struct ring_request *request,
+			       const struct buffer *buffer, const struct call_arguments *a,
+			       struct ring_reply *reply)
+{
+	kern_return_t status = connection_call(c, request, reply);
+	if (status == kIOReturnSuccess)
+		status = take_reply(c, request, reply, buffer, a);
+	else if (status == kIOReturnTimeout && request->structure_out_max == RING_VARIABLE)
+		connection_forsake_descriptor(c, request->sequence);
+	return status;
 }
 
 static kern_return_t try_with_buffer(struct connection *c, struct ring_request *request,
@@ -180,11 +235,7 @@ static kern_return_t try_with_buffer(struct connection *c, struct ring_request *
 	if (status != kIOReturnSuccess)
 		return status;
 	call_use_buffer(request, buffer, a);
-	status = connection_call(c, request, reply);
-	if (status == kIOReturnSuccess)
-		call_store(a, reply,
-			   call_output(reply, buffer, request->structure_out_max,
-				       request->structure_size));
+	status = call_once(c, request, buffer, a, reply);
 	buffer_give(c, buffer, status == kIOReturnTimeout);
 	return status;
 }
@@ -215,20 +266,18 @@ static kern_return_t call(struct connection *c, uint32_t selector, uint64_t asyn
 	if (size > 0)
 		status = call_with_buffer(c, &request, size, a, &reply);
 	else
-		status = connection_call(c, &request, &reply);
-	if (status != kIOReturnSuccess)
-		return status;
-	if (size == 0)
-		call_store(a, &reply, reply.structure);
-	*generation = reply.generation;
+		status = call_once(c, &request, NULL, a, &reply);
+	if (status == kIOReturnSuccess)
+		*generation = reply.generation;
 	return status;
 }
 
-static kern_return_t check(const struct call_arguments *a)
+static kern_return_t check(const struct call_arguments *a, bool waits)
 {
 	kern_return_t status = call_check_input(a);
 	if (status == kIOReturnSuccess)
-		status = call_check_room(a);
+		status =
+			waits && call_takes_any_size(a) ? check_scalar_room(a) : call_check_room(a);
 	return status == kIOReturnSuccess ? call_check_output(a) : status;
 }
 
@@ -236,15 +285,15 @@ static kern_return_t call_sync(io_connect_t connection, uint32_t selector,
 			       const struct call_arguments *a)
 {
 	reason_clear();
-	kern_return_t status = check(a);
+	kern_return_t status = check(a, true);
 	if (status != kIOReturnSuccess)
 		return status;
-	struct connection *c = connection_get(connection);
+	struct connection *c = connection_borrow(connection);
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	uint32_t generation;
 	status = call(c, selector, 0, a, &generation);
-	connection_unref(c);
+	connection_return(c);
 	return status;
 }
 
@@ -304,12 +353,12 @@ static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach
 	static const uint64_t dummy[kIOAsyncCalloutCount];
 	kern_return_t status = check_reference(reference, referenceCnt);
 	if (status == kIOReturnSuccess)
-		status = check(a);
+		status = check(a, false);
 	if (reference == NULL || referenceCnt < kIOAsyncCalloutCount)
 		reference = dummy;
 	if (status != kIOReturnSuccess)
 		return status;
-	struct connection *c = connection_get(connection);
+	struct connection *c = connection_borrow(connection);
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	status = begin(c, wakePort, reference, &begun);
@@ -318,7 +367,7 @@ static kern_return_t call_async(io_connect_t connection, uint32_t selector, mach
 		status = call(c, selector, async_number(begun), a, &generation);
 		status = settle(c, begun, a, status, generation);
 	}
-	connection_unref(c);
+	connection_return(c);
 	return status;
 }
 

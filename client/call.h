@@ -6,6 +6,7 @@
  * for later (submission.c). Any thread.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,10 +25,13 @@ struct call_arguments {
 	uint64_t *output;
 	uint32_t *n_output; // may be NULL: none
 	void *output_struct;
-	size_t *output_size; // may be NULL: none
+	size_t *output_size; // may be NULL: none; kIOConnectMethodVarOutputSize: any
 };
 
-/* Each fails with a reason. The room: is it not too large? The output: is it there? */
+/* Is the result's size the driver's to choose? Then output_struct is where its address goes. */
+bool call_takes_any_size(const struct call_arguments *a);
+
+/* Each fails with a reason. The room: is it told, and not too large? The output: is it there? */
 kern_return_t call_check_input(const struct call_arguments *a);
 kern_return_t call_check_room(const struct call_arguments *a);
 kern_return_t call_check_output(const struct call_arguments *a);

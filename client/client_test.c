@@ -398,6 +398,46 @@ START_TEST(closing_ends_the_calls_of_other_threads)
 }
 END_TEST
 
+static void *call_once(void *context)
+{
+	(void)context;
+	ck_assert_int_eq(IOConnectCallScalarMethod(connection, 0, NULL, 0, NULL, NULL),
+			 kIOReturnSuccess);
+	return NULL;
+}
+
+static void *give_back(void *context)
+{
+	(void)context;
+	ck_assert_int_eq(IOServiceClose(connection), kIOReturnSuccess);
+	return NULL;
+}
+
+static void run_thread(void *(*run)(void *context))
+{
+	pthread_t thread;
+	ck_assert_int_eq(pthread_create(&thread, NULL, run, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
+/* Each thread remembers the connection that it called on last. */
+START_TEST(what_a_thread_remembers_ends_with_the_number)
+{
+	struct fake_driver driver;
+	open_all();
+	fake_driver_start(&driver, &fake, echo);
+	run_thread(call_once); // whose end lets go: close_all looks for what was left open
+	call_once(NULL);
+	run_thread(give_back);
+	ck_assert_int_eq(IOConnectCallScalarMethod(connection, 0, NULL, 0, NULL, NULL),
+			 kIOReturnBadArgument);
+	assert_reason("was released");
+	connection = IO_OBJECT_NULL;
+	fake_driver_stop(&driver);
+	close_all();
+}
+END_TEST
+
 static void *die_soon(void *context)
 {
 	struct pollfd bell = { .fd = fake.doorbell_fd, .events = POLLIN };
@@ -1182,7 +1222,7 @@ START_TEST(memory_that_is_not_there_is_not_mapped)
 	gift.length = UINT64_MAX;
 	ck_assert_int_eq(map_type(0, 0, &address, &size), kIOReturnIPCError);
 	gift.length = 4096;
-	gift.wrong = 1; // the descriptor is of another call
+	gift.wrong = 1000; // the descriptor is of another call
 	ck_assert_int_eq(map_type(0, 0, &address, &size), kIOReturnIPCError);
 	assert_reason("no memory");
 	gift.fd = -1;
@@ -1368,10 +1408,10 @@ UNIT_TESTS("client", without_dextd_there_is_a_reason, a_dextd_that_hangs_up_is_a
 	   a_bad_gift_is_no_connection, a_released_number_is_refused,
 	   arguments_over_a_limit_are_named, latency_is_a_property_of_the_connection,
 	   threads_call_at_once, a_reply_larger_than_asked_for_ends_the_connection,
-	   closing_ends_the_calls_of_other_threads, a_caller_finds_its_driver_gone_by_itself,
-	   a_completion_finds_its_callback, a_call_may_complete_more_than_once,
-	   a_call_without_a_callback_is_complete_by_itself, a_refused_call_never_calls_back,
-	   a_call_that_ends_with_its_connection_never_calls_back,
+	   closing_ends_the_calls_of_other_threads, what_a_thread_remembers_ends_with_the_number,
+	   a_caller_finds_its_driver_gone_by_itself, a_completion_finds_its_callback,
+	   a_call_may_complete_more_than_once, a_call_without_a_callback_is_complete_by_itself,
+	   a_refused_call_never_calls_back, a_call_that_ends_with_its_connection_never_calls_back,
 	   a_call_that_called_back_passes_for_accepted, what_a_driver_owes_completes_when_it_dies,
 	   a_restart_settles_what_the_dead_driver_owed,
 	   what_a_driver_owes_completes_when_it_sends_garbage,

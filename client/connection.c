@@ -168,7 +168,7 @@ static void connection_free(struct object *object)
 {
 	struct connection *c = connection_of(object);
 	connection_unmap_all(c); // what a map has made since the close
-	connection_drop_descriptors(c);
+	arrivals_deinit(&c->arrivals);
 	c->ring = ring_client_close(c->ring);
 	close_fdp(&c->memory_fd);
 	close_fdp(&c->socket_fd);
@@ -281,9 +281,11 @@ kern_return_t IOServiceClose(io_connect_t connect)
 	struct connection *c = connection_get(connect);
 	if (c == NULL)
 		return kIOReturnBadArgument;
+	/* First, so that a call that the close ends finds its number gone already. */
+	kern_return_t status = handle_release(connect);
 	connection_close(&c->object);
 	connection_unref(c);
-	return handle_release(connect);
+	return status;
 }
 
 kern_return_t IOConnectAddRef(io_connect_t connect)
@@ -377,19 +379,6 @@ kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency l
 
 /* --- the socket --- */
 
-static void keep_descriptor(struct connection *c, uint64_t sequence, int fd)
-{
-	if (c->n_descriptors == CONNECTION_DESCRIPTORS_MAX) {
-		close_fdp(&c->descriptors[0].fd);
-		memmove(&c->descriptors[0], &c->descriptors[1],
-			sizeof(c->descriptors) - sizeof(c->descriptors[0]));
-		c->n_descriptors--;
-	}
-	c->descriptors[c->n_descriptors].sequence = sequence;
-	c->descriptors[c->n_descriptors].fd = fd;
-	c->n_descriptors++;
-}
-
 /* To write to a pipe or a socket could kill this process: an anonymous file has no type. */
 static bool may_be_eventfd(int fd)
 {
@@ -427,7 +416,7 @@ static int take_message(struct connection *c, const struct ring_socket_message *
 	case RING_SOCKET_DESCRIPTOR:
 		if (fd < 0)
 			return -EBADMSG;
-		keep_descriptor(c, message->sequence, steal_fd(&fd));
+		arrivals_add(&c->arrivals, message->sequence, c->generation, steal_fd(&fd));
 		return 0;
 	case RING_SOCKET_DOORBELL:
 		return fd >= 0 ? keep_doorbell(c, message->sequence, steal_fd(&fd)) : -EBADMSG;
@@ -615,15 +604,6 @@ void connection_end(struct connection *c, const char *reason)
 		carry_out_end(c);
 }
 
-static int find_descriptor(struct connection *c, uint64_t sequence)
-{
-	int fd = -1;
-	for (unsigned i = 0; i < c->n_descriptors; i++)
-		if (c->descriptors[i].sequence == sequence)
-			fd = steal_fd(&c->descriptors[i].fd);
-	return fd;
-}
-
 /* It was sent before the reply that the caller has, so the socket is read no further than that.
  * What is wrong with the socket is left to connection_drain, and so is what a wake announced that
  * was on the way: nobody else will hear of it. */
@@ -637,12 +617,12 @@ int connection_take_descriptor(struct connection *c, uint64_t sequence, uint32_t
 	if (behind && restart_catch_up(c) != kIOReturnSuccess)
 		return -1;
 	pthread_mutex_lock(&c->lock);
-	int fd = find_descriptor(c, sequence);
+	int fd = arrivals_take(&c->arrivals, sequence, generation);
 	for (int n = 0; n < MESSAGES_PER_TURN && fd < 0 && !c->ended; n++) {
 		if (read_message(c, &kind) != 1)
 			break;
 		woken = woken || kind == RING_SOCKET_WAKE;
-		fd = find_descriptor(c, sequence);
+		fd = arrivals_take(&c->arrivals, sequence, generation);
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (fd < 0 || woken)
@@ -650,11 +630,9 @@ int connection_take_descriptor(struct connection *c, uint64_t sequence, uint32_t
 	return fd;
 }
 
-void connection_drop_descriptors(struct connection *c)
+void connection_forsake_descriptor(struct connection *c, uint64_t sequence)
 {
 	pthread_mutex_lock(&c->lock);
-	for (unsigned i = 0; i < c->n_descriptors; i++)
-		close_fdp(&c->descriptors[i].fd);
-	c->n_descriptors = 0;
+	arrivals_forsake(&c->arrivals, sequence);
 	pthread_mutex_unlock(&c->lock);
 }

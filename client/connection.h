@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include <base/list.h>
+#include <client/arrivals.h>
 #include <client/buffer.h>
 #include <client/handle.h>
 #include <client/restart.h>
@@ -20,8 +21,6 @@
 
 struct IONotificationPort;
 struct async_call;
-
-enum { CONNECTION_DESCRIPTORS_MAX = 8 };
 
 struct connection {
 	struct object object;
@@ -41,11 +40,7 @@ struct connection {
 	uint32_t generation;  // of the driver at the other end of the socket
 	uint32_t doorbell_generations[RING_DOORBELLS]; // whose they are
 	struct restart_handler restart_handler;
-	struct { // descriptors that came and were not claimed; the oldest first
-		uint64_t sequence;
-		int fd;
-	} descriptors[CONNECTION_DESCRIPTORS_MAX];
-	unsigned n_descriptors;
+	struct arrivals arrivals;
 	struct async_call **calls; // by place; NULL: free
 	uint32_t n_calls, room_calls, last_serial;
 	struct list answered; // of struct async_call, completed once, the oldest first
@@ -73,6 +68,18 @@ static inline void connection_unref(struct connection *c)
 	object_unref(&c->object);
 }
 
+/* A use that ends on this thread: handle.h. NULL and a reason: `handle` is no connection. */
+static inline struct connection *connection_borrow(io_connect_t handle)
+{
+	struct object *object = handle_borrow(handle, OBJECT_CONNECTION);
+	return object != NULL ? container_of(object, struct connection, object) : NULL;
+}
+
+static inline void connection_return(struct connection *c)
+{
+	handle_return(&c->object);
+}
+
 static inline int connection_fd(const struct connection *c)
 {
 	return c->socket_fd;
@@ -97,7 +104,8 @@ void connection_end(struct connection *c, const char *reason);
 /* The descriptor that came with the call of that number, from the driver of that generation;
  * consumed by the caller; -1: none came. */
 int connection_take_descriptor(struct connection *c, uint64_t sequence, uint32_t generation);
-void connection_drop_descriptors(struct connection *c);
+/* Nobody waits any more for the one that comes with that call. */
+void connection_forsake_descriptor(struct connection *c, uint64_t sequence);
 
 /* `port` hears of this connection from now on; once, however often it is asked. */
 kern_return_t connection_join_port(struct connection *c, struct IONotificationPort *port);

@@ -2,6 +2,11 @@
 
 /*
  * The table of numbers: 20 bits of place, 12 bits that change each time the place is used again.
+ *
+ * A thread that calls, calls on the same connection again: it remembers the last object it
+ * borrowed, with a reference. What it remembers is good while no number has ended since (`ended`),
+ * which one load tells; then borrowing counts in the thread alone. While something is borrowed the
+ * memory is not changed, so what a callback borrows meanwhile is counted as usual.
  */
 
 #include <pthread.h>
@@ -24,7 +29,19 @@ struct place {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct place *places; // lock, as all below
 static uint32_t n_places;
-static uint32_t first_free; // 1 + index; 0: none
+static uint32_t first_free;    // 1 + index; 0: none
+static _Atomic uint64_t ended; // numbers so far; changed with the lock held
+
+static _Thread_local struct {
+	struct object *object; // a reference; NULL: none
+	uint64_t ended;        // what `ended` was before it was found
+	io_object_t handle;
+	uint32_t n_borrowed;
+} last __attribute__((tls_model("initial-exec")));
+
+static pthread_once_t last_once = PTHREAD_ONCE_INIT;
+static pthread_key_t last_key; // its value: that `last` has something to let go
+static bool has_last_key;
 
 void object_init(struct object *object, enum object_kind kind,
 		 void (*on_close)(struct object *object), void (*on_free)(struct object *object))
@@ -134,6 +151,78 @@ struct object *handle_get(io_object_t handle, enum object_kind kind)
 	return object;
 }
 
+/* --- what a thread remembers --- */
+
+static void forget_last(void *value)
+{
+	struct object *object = last.object;
+	(void)value;
+	last.object = NULL;
+	last.handle = IO_OBJECT_NULL;
+	object_unref(object);
+}
+
+static void make_last_key(void)
+{
+	has_last_key = pthread_key_create(&last_key, forget_last) == 0;
+}
+
+/* Without a key nobody would let go of it at the thread's end: then it is not remembered. */
+static bool will_forget(void)
+{
+	pthread_once(&last_once, make_last_key);
+	return has_last_key && pthread_setspecific(last_key, &last) == 0;
+}
+
+/* `object`, with the caller's reference, was found when `before` numbers had ended. */
+static void remember(struct object *object, io_object_t handle, uint64_t before)
+{
+	if (!will_forget())
+		return;
+	last.object = object;
+	last.handle = handle;
+	last.ended = before;
+	last.n_borrowed = 1;
+}
+
+static bool is_fresh(void)
+{
+	return last.ended == atomic_load_explicit(&ended, memory_order_acquire);
+}
+
+static bool remembers(io_object_t handle, enum object_kind kind)
+{
+	return last.object != NULL && last.handle == handle && last.object->kind == kind &&
+	       is_fresh();
+}
+
+struct object *handle_borrow(io_object_t handle, enum object_kind kind)
+{
+	if (remembers(handle, kind)) {
+		last.n_borrowed++;
+		return last.object;
+	}
+	if (last.n_borrowed == 0)
+		forget_last(NULL);
+	uint64_t before = atomic_load_explicit(&ended, memory_order_acquire);
+	struct object *object = handle_get(handle, kind);
+	if (object != NULL && last.n_borrowed == 0) {
+		remember(object, handle, before);
+	} else if (object != NULL && object == last.object) {
+		last.n_borrowed++;
+		object_unref(object); // not the last: `last` has one
+	}
+	return object;
+}
+
+void handle_return(struct object *object)
+{
+	if (object != last.object)
+		object_unref(object);
+	else if (--last.n_borrowed == 0 && !is_fresh())
+		forget_last(NULL); // another thread may have closed it meanwhile
+}
+
 kern_return_t handle_kind(io_object_t handle, enum object_kind *kind)
 {
 	pthread_mutex_lock(&lock);
@@ -158,21 +247,25 @@ kern_return_t handle_retain(io_object_t handle)
 
 kern_return_t handle_release(io_object_t handle)
 {
-	struct object *ended = NULL;
+	struct object *object = NULL;
 	pthread_mutex_lock(&lock);
 	struct place *place = find(handle);
 	bool found = place != NULL;
 	if (found && --place->count == 0) {
-		ended = place->object;
+		object = place->object;
 		place->object = NULL;
 		place->age = (place->age + 1) & AGE_MASK;
 		place->next_free = first_free;
 		first_free = 1 + (handle & INDEX_MASK);
+		atomic_fetch_add(&ended, 1);
 	}
 	pthread_mutex_unlock(&lock);
 	if (!found)
 		return refuse_handle(handle);
-	if (ended != NULL)
-		close_object(ended);
+	if (object != NULL) {
+		close_object(object);
+		if (last.object == object && last.n_borrowed == 0)
+			forget_last(NULL);
+	}
 	return kIOReturnSuccess;
 }

@@ -34,6 +34,11 @@ struct object *object_unref(struct object *object); // NULL is ignored; returns 
 io_object_t handle_new(struct object *object);
 /* Returned; NULL and a reason when it is no `kind`. */
 struct object *handle_get(io_object_t handle, enum object_kind kind);
+/* The same for a use that ends on this thread, by handle_return: without a lock or a count when the
+ * thread's last was this one too. For that each thread holds on to what it borrowed last, until it
+ * borrows another, gives the number back itself, or ends. */
+struct object *handle_borrow(io_object_t handle, enum object_kind kind);
+void handle_return(struct object *object);
 kern_return_t handle_kind(io_object_t handle, enum object_kind *kind);
 kern_return_t handle_retain(io_object_t handle);
 kern_return_t handle_release(io_object_t handle);

@@ -172,11 +172,12 @@ static kern_return_t ask_for_memory(struct connection *c, uint32_t type, struct 
 	request.scalars[0] = type;
 	request.scalars[1] = range->read_only ? kIOUserClientMemoryReadOnly : 0;
 	kern_return_t status = connection_call(c, &request, &reply);
+	if (status == kIOReturnTimeout)
+		connection_forsake_descriptor(c, request.sequence);
 	if (status != kIOReturnSuccess)
 		return status;
 	range->generation = reply.generation;
 	*fd = connection_take_descriptor(c, request.sequence, reply.generation);
-	connection_drop_descriptors(c); // of maps that timed out
 	if (*fd < 0 || reply.n_scalars != 3) {
 		close_fdp(fd);
 		return refuse(kIOReturnIPCError, "the driver sent no memory with its reply");

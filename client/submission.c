@@ -196,24 +196,24 @@ kern_return_t dext_call_submit(io_connect_t connect, uint32_t selector, const ui
 		status = call_check_room(&a);
 	if (status != kIOReturnSuccess)
 		return status;
-	struct connection *c = connection_get(connect);
+	struct connection *c = connection_borrow(connect);
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	status = submit_on(c, connect, selector, &a, options, call);
 	if (status == kIOReturnSuccess && (options & DEXT_CALL_MORE) == 0)
 		ring_client_flush(c->ring);
-	connection_unref(c);
+	connection_return(c);
 	return status;
 }
 
 kern_return_t dext_call_flush(io_connect_t connect)
 {
 	reason_clear();
-	struct connection *c = connection_get(connect);
+	struct connection *c = connection_borrow(connect);
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	ring_client_flush(c->ring);
-	connection_unref(c);
+	connection_return(c);
 	return kIOReturnSuccess;
 }
 
@@ -229,7 +229,7 @@ static struct submission *find(const struct connection *c, dext_call_t call)
 /* From now on the call is this thread's alone. On success `c` is returned too. */
 static kern_return_t claim(dext_call_t call, struct connection **out, struct submission **claimed)
 {
-	struct connection *c = connection_get((io_connect_t)(call >> 32));
+	struct connection *c = connection_borrow((io_connect_t)(call >> 32));
 	if (c == NULL)
 		return kIOReturnBadArgument;
 	struct submission *s = find(c, call);
@@ -241,7 +241,7 @@ static kern_return_t claim(dext_call_t call, struct connection **out, struct sub
 		*claimed = s;
 		return kIOReturnSuccess;
 	}
-	connection_unref(c);
+	connection_return(c);
 	if (s != NULL && word == word_of(age, PLACE_CLAIMED))
 		return refuse(kIOReturnBusy, "another thread waits for this call");
 	return refuse(kIOReturnBadArgument,
@@ -255,6 +255,11 @@ static kern_return_t check_room(const struct submission *s, const struct call_ar
 {
 	uint32_t n_output = a->n_output != NULL ? *a->n_output : 0;
 	size_t size = a->output_size != NULL ? *a->output_size : 0;
+	if (call_takes_any_size(a))
+		return refuse(kIOReturnBadArgument,
+			      "kIOConnectMethodVarOutputSize: the call was submitted with room "
+			      "for %u bytes",
+			      s->call.structure_out_max);
 	if (n_output < s->call.n_scalars_out || size < s->call.structure_out_max)
 		return refuse(kIOReturnBadArgument,
 			      "room for %u scalars and %zu bytes of structure: the call was "
@@ -307,7 +312,7 @@ kern_return_t dext_call_wait(dext_call_t call, uint64_t *output, uint32_t *outpu
 		status = take(c, s, &a);
 	else
 		give_up(c, s);
-	connection_unref(c);
+	connection_return(c);
 	return status;
 }
 
@@ -320,6 +325,6 @@ kern_return_t dext_call_abandon(dext_call_t call)
 	if (status != kIOReturnSuccess)
 		return status;
 	give_up(c, s);
-	connection_unref(c);
+	connection_return(c);
 	return kIOReturnSuccess;
 }

@@ -40,6 +40,7 @@ struct OSObject_IVars {
 	struct route_proxy *proxy;  // borrowed; constant; NULL: the object is here
 	struct action_set *actions; // kept; of a service; set before it is used; NULL: none
 	pthread_mutex_t lock;
+	_Atomic bool has_named; // a queue was set in a place after the first
 	uint32_t n_places;
 	struct place places[]; // [0] is the default queue's
 };
@@ -149,6 +150,8 @@ kern_return_t OSObject_SetDispatchQueue(OSObject *self, const char *name, IODisp
 	OSObjectRetain(queue);
 	pthread_mutex_lock(&state->lock);
 	IODispatchQueue *old = atomic_exchange_explicit(&place->queue, queue, memory_order_acq_rel);
+	if (place != &state->places[0])
+		atomic_store_explicit(&state->has_named, true, memory_order_release);
 	pthread_mutex_unlock(&state->lock);
 	OSObjectRelease(old);
 	return kIOReturnSuccess;
@@ -214,8 +217,6 @@ kern_return_t OSObject_CopyDispatchQueue(OSObject *self, const char *name, IODis
  */
 static const char *queue_name_of(const OSMetaClass *meta, const struct OSMethod *method)
 {
-	if (method->queue == 0)
-		return NULL;
 	for (; meta != NULL; meta = meta->super)
 		if (method >= meta->methods && method < meta->methods + meta->n_methods)
 			return method->queue <= meta->n_queue_names
@@ -228,6 +229,8 @@ static const char *queue_name_of(const OSMetaClass *meta, const struct OSMethod 
 static struct place *place_for(OSObject *object, struct OSObject_IVars *state,
 			       const struct OSMethod *method)
 {
+	if (method->queue == 0 || !atomic_load_explicit(&state->has_named, memory_order_acquire))
+		return &state->places[0];
 	const char *name = queue_name_of(object->meta, method);
 	struct place *place = name != NULL ? find_place(state, name) : NULL;
 
@@ -278,8 +281,7 @@ static kern_return_t route_here(OSObject *self, struct OSObject_IVars *state,
 	bool stays = method->queue == 0 && (method->shape->flags & kOSMethodLocalOnly) != 0;
 
 	if (state != NULL && !stays) {
-		struct place *place =
-			method->queue == 0 ? &state->places[0] : place_for(self, state, method);
+		struct place *place = place_for(self, state, method);
 		if (atomic_load_explicit(&place->queue, memory_order_relaxed) != queue_current()) {
 			struct call call = { .self = self, .method = method, .msg = msg };
 			return call_elsewhere(state, place, &call);

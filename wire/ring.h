@@ -43,6 +43,7 @@
 #define RING_DEATHS    3U // of dexts, with a replayable call in their hands, until it is aborted
 
 #define RING_STRUCTURE_MAX (256U << 20)
+#define RING_VARIABLE      UINT32_MAX                // room for output: for whatever there is
 #define RING_BUFFER_MAX    (2U * RING_STRUCTURE_MAX) // one for input and output
 
 enum ring_kind {
@@ -65,8 +66,8 @@ struct ring_request {
 	uint64_t sequence; // the call's number; names its descriptor on the socket
 	uint64_t selector;
 	uint64_t async; // the application's reference for an asynchronous call; 0: synchronous
-	uint32_t n_scalars, n_scalars_out; // in; room for out
-	uint32_t structure_size, structure_out_max;
+	uint32_t n_scalars, n_scalars_out;          // in; room for out
+	uint32_t structure_size, structure_out_max; // in; room for out, or RING_VARIABLE
 	uint32_t buffer; // 1 + the number of the buffer that holds what is larger than a block
 	uint64_t scalars[RING_SCALARS];
 	uint8_t structure[RING_BLOCK]; // structure_size bytes are valid, if they are no more
@@ -76,7 +77,7 @@ struct ring_request {
 struct ring_reply {
 	IOReturn status;
 	uint32_t n_scalars;
-	uint32_t structure_size; // in the buffer, if the caller's room is larger than a block
+	uint32_t structure_size; // where it lies: ring_output_is_in_buffer, ring_output_is_sent
 	uint32_t generation;     // of the ring, when it was answered; set by the ring
 	bool stale;              // for the caller's use: it was refused as that
 	uint64_t scalars[RING_SCALARS];
@@ -95,6 +96,25 @@ struct ring_event {
 	};
 };
 _Static_assert(sizeof(void *) == sizeof(uint64_t), "a callback takes each number as a pointer");
+
+/* What is larger than a block lies in the call's buffer, if the caller said how large it may be. */
+static inline bool ring_output_is_in_buffer(uint32_t structure_out_max)
+{
+	return structure_out_max > RING_BLOCK && structure_out_max != RING_VARIABLE;
+}
+
+/* If not, it is a file, sent on the socket before the reply, under the call's sequence: an
+ * anonymous one that is sealed, so that it stays as large as it is and nobody writes to it. */
+static inline bool ring_output_is_sent(uint32_t structure_out_max, uint32_t structure_size)
+{
+	return structure_out_max == RING_VARIABLE && structure_size > RING_BLOCK;
+}
+
+static inline bool ring_needs_buffer(const struct ring_request *request)
+{
+	return request->structure_size > RING_BLOCK ||
+	       ring_output_is_in_buffer(request->structure_out_max);
+}
 
 /* Input lies in a buffer from 0, the room for output from here. */
 static inline uint64_t ring_output_offset(uint32_t structure_size)

@@ -354,10 +354,11 @@ static int read_reply(const struct ring_client *c, const struct ring_call *call,
 	}
 	uint32_t n_scalars = load(&slot->n_scalars);
 	uint32_t structure_size = load(&slot->structure_size);
-	if (n_scalars > call->n_scalars_out || structure_size > call->structure_out_max)
+	if (n_scalars > call->n_scalars_out ||
+	    structure_size > ring_output_limit(call->structure_out_max))
 		return -EBADMSG;
 	ring_load(reply->scalars, slot->payload, n_scalars * 8);
-	if (call->structure_out_max <= RING_BLOCK)
+	if (structure_size <= RING_BLOCK && !ring_output_is_in_buffer(call->structure_out_max))
 		ring_load(reply->structure,
 			  ring_structure(&c->view, call->slot, n_scalars, structure_size),
 			  structure_size);

@@ -170,9 +170,19 @@ static inline bool ring_sizes_are_valid(const struct ring_request *request)
 {
 	if (request->structure_size <= RING_BLOCK && request->structure_out_max <= RING_BLOCK)
 		return true;
-	return request->kind == RING_CALL && request->structure_size <= RING_STRUCTURE_MAX &&
-	       request->structure_out_max <= RING_STRUCTURE_MAX && request->buffer > 0 &&
-	       request->buffer <= RING_BUFFERS;
+	if (request->kind != RING_CALL || request->structure_size > RING_STRUCTURE_MAX)
+		return false;
+	if (request->structure_out_max > RING_STRUCTURE_MAX &&
+	    request->structure_out_max != RING_VARIABLE)
+		return false;
+	return !ring_needs_buffer(request) ||
+	       (request->buffer > 0 && request->buffer <= RING_BUFFERS);
+}
+
+/* The most that a reply may have for a caller with this room. */
+static inline uint32_t ring_output_limit(uint32_t structure_out_max)
+{
+	return structure_out_max == RING_VARIABLE ? RING_STRUCTURE_MAX : structure_out_max;
 }
 
 /* The word that an entry at `position` holds before it is published: of the round before. */

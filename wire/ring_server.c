@@ -17,6 +17,7 @@ enum slot_use { // bits
 	SLOT_AGAIN = 4,       // a predecessor had taken it before
 	SLOT_WAITS = 8,       // that, and ring_server_next has yet to hand it on
 	SLOT_NOTED = 16,      // as replayable
+	SLOT_VARIABLE = 32,   // output may have any size
 };
 
 struct ring_server {
@@ -172,6 +173,8 @@ static uint32_t get_use(const struct ring_server *s, uint32_t index)
 
 static uint32_t first_use(const struct ring_request *request)
 {
+	if (request->structure_out_max == RING_VARIABLE)
+		return SLOT_TAKEN | SLOT_VARIABLE;
 	return SLOT_TAKEN | (request->structure_out_max > RING_BLOCK ? SLOT_WITH_BUFFER : 0U);
 }
 
@@ -272,7 +275,7 @@ static void write_values(struct ring_server *s, uint32_t index, const struct rin
 {
 	struct ring_slot *slot = &s->view.slots[index];
 	ring_store(slot->payload, reply->scalars, reply->n_scalars * 8);
-	if ((use & SLOT_WITH_BUFFER) == 0)
+	if ((use & SLOT_WITH_BUFFER) == 0 && reply->structure_size <= RING_BLOCK)
 		ring_store(ring_structure(&s->view, index, reply->n_scalars, reply->structure_size),
 			   reply->structure, reply->structure_size);
 	atomic_store_explicit(&slot->n_scalars, reply->n_scalars, memory_order_relaxed);
@@ -345,7 +348,8 @@ int ring_server_reply(struct ring_server *s, uint32_t index, const struct ring_r
 	if (index >= s->view.n_slots)
 		return -EINVAL;
 	uint32_t use = get_use(s, index);
-	uint32_t limit = (use & SLOT_WITH_BUFFER) != 0 ? RING_STRUCTURE_MAX : RING_BLOCK;
+	bool elsewhere = (use & (SLOT_WITH_BUFFER | SLOT_VARIABLE)) != 0;
+	uint32_t limit = elsewhere ? RING_STRUCTURE_MAX : RING_BLOCK;
 	if (use == SLOT_IDLE || reply->n_scalars > RING_SCALARS || reply->structure_size > limit)
 		return -EINVAL;
 	struct ring_slot *slot = &s->view.slots[index];

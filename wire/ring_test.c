@@ -361,6 +361,44 @@ START_TEST(sizes_above_a_block_name_a_buffer)
 }
 END_TEST
 
+/* Up to a block the result is in the ring; above, the ring only says how much there is. */
+START_TEST(a_caller_may_take_whatever_there_is)
+{
+	static const uint32_t sizes[] = { 0, 100, RING_BLOCK, RING_BLOCK + 1, RING_STRUCTURE_MAX };
+	struct pair p;
+	struct ring_view view;
+	struct ring_request request = { .kind = RING_CALL, .structure_out_max = RING_VARIABLE };
+	struct ring_request taken;
+	struct ring_call call;
+	struct ring_reply reply;
+	pair_init(&p);
+	ck_assert_int_eq(ring_view_init(&view, p.memory_fd), 0);
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), 0);
+		ck_assert_int_eq(ring_server_next(p.server, &taken), 1);
+		ck_assert_uint_eq(taken.structure_out_max, RING_VARIABLE);
+		struct ring_reply answer = { .structure_size = RING_STRUCTURE_MAX + 1 };
+		ck_assert_int_eq(ring_server_reply(p.server, taken.slot, &answer), -EINVAL);
+		answer.structure_size = sizes[i];
+		memset(answer.structure, 'a' + (int)i, sizeof(answer.structure));
+		ck_assert_int_eq(ring_server_reply(p.server, taken.slot, &answer), 0);
+		ck_assert_int_eq(ring_client_take(p.client, &call, &reply, 0), 0);
+		ck_assert_uint_eq(reply.structure_size, sizes[i]);
+		if (sizes[i] > 0 && sizes[i] <= RING_BLOCK)
+			ck_assert_int_eq(memcmp(reply.structure, answer.structure, sizes[i]), 0);
+	}
+	ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), 0);
+	ck_assert_int_eq(ring_server_next(p.server, &taken), 1);
+	ck_assert_int_eq(ring_server_reply(p.server, taken.slot, &(struct ring_reply){ 0 }), 0);
+	atomic_store(&view.slots[call.slot].structure_size, RING_STRUCTURE_MAX + 1);
+	ck_assert_int_eq(ring_client_take(p.client, &call, &reply, 0), -EBADMSG);
+	request.kind = RING_MAP;
+	ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), -EINVAL);
+	ring_view_deinit(&view);
+	pair_deinit(&p);
+}
+END_TEST
+
 static void forge_sizes(uint32_t size, uint32_t room, uint32_t buffer)
 {
 	struct pair p;
@@ -384,7 +422,9 @@ START_TEST(sizes_that_no_caller_sends_are_caught)
 	forge_sizes(0, RING_BLOCK + 1, 0);
 	forge_sizes(RING_BLOCK + 1, 0, RING_BUFFERS + 1);
 	forge_sizes(RING_STRUCTURE_MAX + 1, 0, 1);
-	forge_sizes(0, UINT32_MAX, 1);
+	forge_sizes(0, RING_STRUCTURE_MAX + 1, 1);
+	forge_sizes(RING_STRUCTURE_MAX + 1, RING_VARIABLE, 1);
+	forge_sizes(RING_BLOCK + 1, RING_VARIABLE, 0);
 }
 END_TEST
 
@@ -900,11 +940,12 @@ END_TEST
 UNIT_TESTS("ring", memory_is_sealed, only_a_ring_is_opened, calls_carry_scalars_and_structures,
 	   calls_over_a_limit_are_refused, many_threads_call_at_once, a_call_crosses_processes,
 	   a_late_answer_frees_the_slot, an_answer_is_for_a_call_that_was_taken,
-	   sizes_above_a_block_name_a_buffer, sizes_that_no_caller_sends_are_caught,
-	   a_successor_goes_on, only_a_sleeper_is_rung_for, a_full_doorbell_stops_nobody,
-	   an_abort_ends_every_call, an_answer_after_the_abort_is_dropped,
-	   a_killed_closer_stops_no_other, a_waiting_caller_finds_its_peer_gone,
-	   events_arrive_in_order, events_are_looked_at_before_they_are_taken,
-	   a_reader_that_does_not_read_is_told, only_a_sleeping_reader_is_woken,
-	   a_burst_costs_one_wake, a_scribbling_application_harms_no_server,
-	   a_scribbling_process_harms_no_server, a_scribbling_dext_harms_no_application)
+	   sizes_above_a_block_name_a_buffer, a_caller_may_take_whatever_there_is,
+	   sizes_that_no_caller_sends_are_caught, a_successor_goes_on, only_a_sleeper_is_rung_for,
+	   a_full_doorbell_stops_nobody, an_abort_ends_every_call,
+	   an_answer_after_the_abort_is_dropped, a_killed_closer_stops_no_other,
+	   a_waiting_caller_finds_its_peer_gone, events_arrive_in_order,
+	   events_are_looked_at_before_they_are_taken, a_reader_that_does_not_read_is_told,
+	   only_a_sleeping_reader_is_woken, a_burst_costs_one_wake,
+	   a_scribbling_application_harms_no_server, a_scribbling_process_harms_no_server,
+	   a_scribbling_dext_harms_no_application)

@@ -33,6 +33,7 @@
 #include <families/service/connection.h>
 #include <families/service/regions.h>
 #include <families/service/service.h>
+#include <families/service/structures.h>
 #include <runtime/memory.h>
 #include <runtime/worker.h>
 
@@ -68,85 +69,6 @@ static void give_up(struct connection *c, int error)
 }
 
 /* --- calls --- */
-
-/* A call's structures, as the method is given them. */
-struct structures {
-	OSData *input;                         // up to a block
-	IOMemoryDescriptor *input_part, *room; // more than that: of a buffer
-};
-
-static kern_return_t find_structures(const struct connection *c, const struct ring_request *request,
-				     struct structures *s)
-{
-	uint32_t number = request->buffer - 1;
-	kern_return_t ret = kIOReturnSuccess;
-	if (request->structure_size > RING_BLOCK) {
-		ret = buffers_part(c->buffers, number, 0, request->structure_size,
-				   kIOMemoryDirectionOut, &s->input_part);
-	} else if (request->structure_size > 0) {
-		s->input = OSData_withBytes(request->structure, request->structure_size);
-		if (s->input == NULL)
-			ret = refuse(kIOReturnNoMemory, "out of memory for the input structure");
-	}
-	if (ret == kIOReturnSuccess && request->structure_out_max > RING_BLOCK)
-		ret = buffers_part(c->buffers, number, ring_output_offset(request->structure_size),
-				   request->structure_out_max, kIOMemoryDirectionIn, &s->room);
-	return ret;
-}
-
-static kern_return_t copy_structure(const struct ring_request *request, OSData *output, void *to,
-				    struct ring_reply *reply)
-{
-	size_t size = output != NULL ? OSData_getLength(output) : 0;
-	if (size > request->structure_out_max)
-		return refuse(kIOReturnBadArgument,
-			      "the method returned %zu bytes of structure, the caller has room for "
-			      "%u",
-			      size, request->structure_out_max);
-	if (size > 0)
-		memcpy(to, OSData_getBytesNoCopy(output), size);
-	reply->structure_size = (uint32_t)size;
-	return kIOReturnSuccess;
-}
-
-/* The method filled the room, or returned less as data. */
-static kern_return_t take_room(const struct ring_request *request, const struct structures *s,
-			       OSData *output, struct ring_reply *reply)
-{
-	void *bytes = NULL;
-	uint64_t length = 0;
-	kern_return_t ret = kIOReturnSuccess;
-	if (output == NULL)
-		reply->structure_size = request->structure_out_max;
-	else
-		ret = memory_get_bytes(s->room, &bytes, &length);
-	if (ret == kIOReturnSuccess && output != NULL)
-		ret = copy_structure(request, output, bytes, reply);
-	return ret;
-}
-
-static bool is_lost(IOMemoryDescriptor *part)
-{
-	return part != NULL && memory_is_lost(part);
-}
-
-static kern_return_t take_structure(const struct ring_request *request, const struct structures *s,
-				    const IOUserClientMethodArguments *args,
-				    struct ring_reply *reply)
-{
-	kern_return_t ret;
-	if (args->structureOutputDescriptor != s->room)
-		return refuse(kIOReturnBadArgument,
-			      "the method replaced structureOutputDescriptor: fill it, or set "
-			      "structureOutput");
-	if (s->room == NULL)
-		ret = copy_structure(request, args->structureOutput, reply->structure, reply);
-	else
-		ret = take_room(request, s, args->structureOutput, reply);
-	if (is_lost(s->input_part) || is_lost(s->room))
-		return refuse(kIOReturnVMError, "the call's buffer vanished during the call");
-	return ret;
-}
 
 /* What ExternalMethod of the super class finds the call by. */
 struct served_call {
@@ -188,7 +110,7 @@ static kern_return_t run_method(struct connection *c, const struct ring_request 
 		return refuse(kIOReturnOverrun, "the method returned %u scalars, room is for %u",
 			      args->scalarOutputCount, request->n_scalars_out);
 	reply->n_scalars = args->scalarOutputCount;
-	return take_structure(request, s, args, reply);
+	return structures_take(s, c, request, args, reply);
 }
 
 static void serve_call(struct connection *c, const struct ring_request *request,
@@ -205,25 +127,30 @@ static void serve_call(struct connection *c, const struct ring_request *request,
 	};
 	struct completion *completion = NULL;
 	OSAction *action = NULL;
+	_Static_assert(RING_VARIABLE == kIOUserClientVariableStructureSize,
+		       "what the ring says is what the method is told");
+	if (request->async != 0 && request->structure_out_max == RING_VARIABLE) {
+		reply->status = refuse(kIOReturnBadArgument,
+				       "an asynchronous call takes no result of variable size");
+		return;
+	}
 	if (request->async != 0) {
 		reply->status = completion_new(c, request->async, &completion, &action);
 		if (reply->status != kIOReturnSuccess)
 			return;
 		args.completion = action;
 	}
-	struct structures s = { NULL };
-	reply->status = find_structures(c, request, &s);
+	struct structures s;
+	reply->status = structures_init(&s, c, request);
 	if (reply->status == kIOReturnSuccess)
 		reply->status = run_method(c, request, &s, &args, reply);
 	if (action != NULL && reply->status == kIOReturnSuccess)
 		completion_accept(completion);
 	OSObjectRelease(action);
-	OSObjectRelease(s.input);
-	OSObjectRelease(s.input_part);
-	OSObjectRelease(s.room);
 	OSObjectRelease(args.structureOutput);
 	if (args.structureOutputDescriptor != s.room)
 		OSObjectRelease(args.structureOutputDescriptor);
+	structures_deinit(&s);
 }
 
 /* --- memory --- */
@@ -397,8 +324,7 @@ static void serve_unregister(struct connection *c, const struct ring_request *re
 static bool is_stale(const struct connection *c, const struct ring_request *request)
 {
 	return ring_server_generation(c->ring) > 1 && request->kind == RING_CALL &&
-	       (request->structure_size > RING_BLOCK || request->structure_out_max > RING_BLOCK) &&
-	       !buffers_has(c->buffers, request->buffer - 1);
+	       ring_needs_buffer(request) && !buffers_has(c->buffers, request->buffer - 1);
 }
 
 /* A buffer that was sent to a predecessor. */

@@ -31,6 +31,12 @@ typedef struct IOAddressSegment {
 	uint64_t length;
 } IOAddressSegment;
 
+/* The room for a method's structure output that stands for any size: IOConnectCallMethod
+ * (<IOKit/IOKitLib.h>) says what then happens. */
+enum {
+	kIOConnectMethodVarOutputSize = -3,
+};
+
 /* Options of IOService::SearchProperty, which says what they do. */
 enum {
 	kIOServiceSearchPropertyParents = 1,

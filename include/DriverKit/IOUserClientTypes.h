@@ -27,7 +27,13 @@ typedef struct IOMemoryDescriptor IOMemoryDescriptor;
  * A structure above 4096 bytes is memory that the application shares with this process, mapped here
  * for many calls: CreateMapping of its descriptor costs no system call. It is the application's:
  * its bytes may change while they are read, and belong to another call after this one. A method
- * fills structureOutputDescriptor, all of it, or sets structureOutput and leaves the descriptor. */
+ * fills structureOutputDescriptor, all of it, or sets structureOutput and leaves the descriptor.
+ *
+ * A caller that takes a result of any size (kIOConnectMethodVarOutputSize) has no room to tell of:
+ * structureOutputMaximumSize is kIOUserClientVariableStructureSize, and the method sets
+ * structureOutput, as long as data may be (kOSCollectionBytesMax). A row that checks the size of
+ * the output exactly refuses it.
+ */
 typedef struct IOUserClientMethodArguments {
 	uint64_t version;
 	uint64_t selector;

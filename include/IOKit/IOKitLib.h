@@ -37,6 +37,8 @@ typedef uint32_t mach_port_t;
 typedef mach_port_t task_port_t;
 typedef uint64_t mach_vm_address_t;
 typedef uint64_t mach_vm_size_t;
+typedef uintptr_t vm_address_t;
+typedef uintptr_t vm_size_t;
 
 /* Objects: entries of the registry, iterators and connections. */
 typedef uint32_t io_object_t;
@@ -205,11 +207,30 @@ kern_return_t IOConnectSetProperty(io_connect_t connect, const char *key, OSObje
  * structure goes through memory that is shared with the driver, and kept for the next; 8 such calls
  * run at once, further ones wait. *outputCnt and *outputStructCnt say what there is
  * room for, and afterwards how much was returned; a NULL output with no count is "none".
+ *
+ * A result of any size: with *outputStructCnt = kIOConnectMethodVarOutputSize, outputStruct is the
+ * address of a pointer, and the library makes the memory:
+ *
+ *	void *data = NULL;
+ *	size_t size = kIOConnectMethodVarOutputSize;
+ *	ret = IOConnectCallMethod(connect, selector, NULL, 0, NULL, 0, NULL, NULL, &data, &size);
+ *	…
+ *	vm_deallocate(mach_task_self(), (vm_address_t)data, size);
+ *
+ * On success it is the caller's: writable, changed by nobody else, NULL for a result of no bytes,
+ * and there until it is released by vm_deallocate, whatever becomes of the connection. On failure
+ * there is none. Above 4096 bytes, up to the 64 MiB that data may have, it is the driver's own
+ * copy, mapped. kIOReturnIPCError, kIOReturnVMError: the driver broke the rules.
  */
 kern_return_t IOConnectCallMethod(io_connect_t connection, uint32_t selector, const uint64_t *input,
 				  uint32_t inputCnt, const void *inputStruct, size_t inputStructCnt,
 				  uint64_t *output, uint32_t *outputCnt, void *outputStruct,
 				  size_t *outputStructCnt);
+
+/* Release the result of a call with kIOConnectMethodVarOutputSize: all of it, once. A size of 0
+ * releases nothing. (munmap does the same.) kIOReturnBadArgument: another task, or no address that
+ * memory of this process begins at. */
+kern_return_t vm_deallocate(task_port_t task, vm_address_t address, vm_size_t size);
 
 /* IOConnectCallMethod with numbers alone. */
 kern_return_t IOConnectCallScalarMethod(io_connect_t connection, uint32_t selector,
@@ -252,7 +273,8 @@ typedef void (*IOAsyncCallback1)(void *refcon, IOReturn result, void *arg0);
 typedef void (*IOAsyncCallback2)(void *refcon, IOReturn result, void *arg0, void *arg1);
 typedef void (*IOAsyncCallback)(void *refcon, IOReturn result, void **args, uint32_t numArgs);
 
-/* IOConnectCallMethod, asynchronous: as told above. `reference` is copied. */
+/* IOConnectCallMethod, asynchronous: as told above. `reference` is copied. kIOReturnUnsupported:
+ * kIOConnectMethodVarOutputSize. */
 kern_return_t IOConnectCallAsyncMethod(io_connect_t connection, uint32_t selector,
 				       mach_port_t wakePort, uint64_t *reference,
 				       uint32_t referenceCnt, const uint64_t *input,

@@ -73,8 +73,8 @@ enum dext_call_options {
 };
 
 /* As IOConnectCallMethod, but it returns when the driver has the call before it. outputCnt and
- * outputStructCnt are the room that the driver is told of. The input is copied. The time limit
- * (dext_call_timeout_set) begins now.
+ * outputStructCnt are the room that the driver is told of; kIOConnectMethodVarOutputSize is
+ * kIOReturnUnsupported. The input is copied. The time limit (dext_call_timeout_set) begins now.
  *
  * Never waits for another call. kIOReturnNoResources: DEXT_CALLS_MAX calls are under way, or seven
  * with structures above 4096 bytes, or other threads' calls have taken the rest: nothing was

@@ -635,6 +635,36 @@ METHOD(asked)
 	return kIOReturnSuccess;
 }
 
+static kern_return_t make_result(uint64_t size, IOUserClientMethodArguments *arguments)
+{
+	uint8_t *bytes = malloc(size + 1);
+	if (bytes == NULL)
+		return kIOReturnNoMemory;
+	for (uint64_t i = 0; i < size; i++)
+		bytes[i] = VICTIM_RESULT_BYTE(i);
+	arguments->structureOutput = OSData_withBytes(bytes, size);
+	free(bytes);
+	return arguments->structureOutput != NULL ? kIOReturnSuccess : kIOReturnNoMemory;
+}
+
+METHOD(result)
+{
+	(void)reference;
+	uint64_t size = arguments->scalarInput[0], how = arguments->scalarInput[1];
+	kern_return_t ret = kIOReturnSuccess;
+	if (arguments->structureOutputMaximumSize != kIOUserClientVariableStructureSize ||
+	    arguments->structureOutputDescriptor != NULL)
+		return kIOReturnInternalError; // not what such a caller is promised
+	if (how == VICTIM_RESULT_LATE)
+		ret = handshake(target);
+	arguments->scalarOutput[0] = size;
+	if (ret == kIOReturnSuccess && how == VICTIM_RESULT_MEMORY)
+		ret = copy_buffer(&arguments->structureOutputDescriptor);
+	else if (ret == kIOReturnSuccess)
+		ret = make_result(size, arguments);
+	return ret;
+}
+
 METHOD(entitled)
 {
 	(void)reference;
@@ -780,6 +810,8 @@ static const IOUserClientMethodDispatch methods[VICTIM_METHODS] = {
 	[VICTIM_ASKED] = { asked, 0, 0, 0, 1, 0 },
 	[VICTIM_SERVED] = { served, 0, 1, 0, 1, 0 },
 	[VICTIM_ENTITLED] = { entitled, 0, 0, 0, 0, ANY },
+	[VICTIM_RESULT] = { result, 0, 2, ANY, 1, ANY },
+	[VICTIM_RESULT_AGAIN] = { result, 0, 2, ANY, 1, ANY, DEXT_IDEMPOTENT },
 };
 
 kern_return_t IMPL(VictimUserClient, ExternalMethod)

@@ -45,10 +45,21 @@ enum victim_method {
 	VICTIM_ENTITLED, // out: a structure: CopyClientEntitlements as "KEY=VALUE\n", at Start
 	VICTIM_SERVED, // in: how many microseconds it takes; out: how many such calls came before,
 		       // of all clients, which the word VICTIM_SERVED_WORD counts
+	VICTIM_RESULT, // any structure; in: a length, and enum victim_result; out: the length, and
+		       // a structure of that length for a caller that takes any, of
+		       // VICTIM_RESULT_BYTE
+	VICTIM_RESULT_AGAIN, // the same, but idempotent
 	VICTIM_METHODS,
 };
 
 enum { VICTIM_SERVED_WORD = 1 }; // of 32 bits, of the shared memory
+
+enum victim_result {
+	VICTIM_RESULT_NOW,
+	VICTIM_RESULT_LATE,   // as VICTIM_WAIT before
+	VICTIM_RESULT_MEMORY, // breaks the rules: a descriptor instead of data
+};
+#define VICTIM_RESULT_BYTE(i) ((uint8_t)((i)*7 + (i) / 256))
 
 enum { VICTIM_QUEUE_CAPACITY = 4096 };
 

@@ -128,6 +128,8 @@ static void serve(void)
 	reply.status = (how & 1) != 0 ? kIOReturnUnsupported : kIOReturnSuccess;
 	reply.n_scalars = take() % (RING_SCALARS + 2);
 	reply.structure_size = (take() * 33U) % (RING_BLOCK + 2);
+	if ((how & 32) != 0)
+		reply.structure_size <<= 16; // up to a bit more than RING_STRUCTURE_MAX
 	memset(reply.reason, 'r', sizeof(reply.reason));
 	int ret = ring_server_next(fuzz.server, &request);
 	assert(ret == 1 || ret == 0 || ret == -EBADMSG);
@@ -180,11 +182,14 @@ static void call(void)
 {
 	static struct ring_request request;
 	static struct ring_reply reply;
-	request.kind = take() % 5;
+	uint8_t kind = take();
+	request.kind = (kind & 0x3f) % 5;
 	request.n_scalars = take() % (RING_SCALARS + 2);
 	request.n_scalars_out = take() % (RING_SCALARS + 2);
 	request.structure_size = (take() * 33U) % (RING_BLOCK + 2);
 	request.structure_out_max = (take() * 33U) % (RING_BLOCK + 2);
+	if ((kind & 0x40) != 0)
+		request.structure_out_max = RING_VARIABLE;
 	request.buffer = request.n_scalars % 3;
 	fuzz.in_call = true;
 	int ret = ring_client_call(fuzz.client, &request, &reply, 1);
@@ -195,7 +200,7 @@ static void call(void)
 		return;
 	assert(memchr(reply.reason, '\0', sizeof(reply.reason)) != NULL);
 	assert(reply.n_scalars <= request.n_scalars_out);
-	assert(reply.structure_size <= request.structure_out_max);
+	assert(reply.structure_size <= ring_output_limit(request.structure_out_max));
 }
 
 static void read_event(void)
