@@ -95,8 +95,9 @@ struct vfio_user_sparse_mmap {
 	uint32_t reserved;
 };
 
-enum {                                // irq_info.flags
-	VFIO_USER_IRQ_EVENTFD = 1,    // an eventfd can be set
+enum {                             // irq_info.flags
+	VFIO_USER_IRQ_EVENTFD = 1, // an eventfd can be set
+	VFIO_USER_IRQ_MASKABLE = 2,
 	VFIO_USER_IRQ_AUTOMASKED = 4, // when it comes it is masked, and the client unmasks it
 };
 
@@ -111,6 +112,7 @@ struct vfio_user_irq_info {
 enum { // irq_set.flags: one of DATA, one of ACTION
 	VFIO_USER_IRQ_DATA_NONE = 0x1,
 	VFIO_USER_IRQ_DATA_EVENTFD = 0x4, // a descriptor for each comes along; none: forget them
+	VFIO_USER_IRQ_ACTION_MASK = 0x8,
 	VFIO_USER_IRQ_ACTION_UNMASK = 0x10,
 	VFIO_USER_IRQ_ACTION_TRIGGER = 0x20,
 };

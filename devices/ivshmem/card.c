@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/*
- * Configuration space is bytes with a mask of what can be written, which makes the BAR registers
- * answer the usual size probe: the bits below the size are constant.
- */
-
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <devices/ivshmem/card.h>
@@ -18,36 +12,17 @@ enum { // BAR0, from the ivshmem specification
 	REGISTER_DOORBELL = 12,        // peer << 16 | vector; nobody is there to hear it
 };
 
-static void put_le(uint8_t *at, uint64_t value, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t get_le(const uint8_t *at, size_t size)
-{
-	uint64_t value = 0;
-	for (size_t i = 0; i < size; i++)
-		value |= (uint64_t)at[i] << (8 * i);
-	return value;
-}
-
 void card_init(struct card *card, int memory_fd, uint64_t memory_size)
 {
 	*card = (struct card){ .memory_fd = memory_fd, .memory_size = memory_size };
-	put_le(&card->config[0x00], 0x1af4, 2);   // vendor
-	put_le(&card->config[0x02], 0x1110, 2);   // device
-	put_le(&card->config[0x08], 1, 1);        // revision
-	put_le(&card->config[0x09], 0x050000, 3); // class: memory, RAM
-	put_le(&card->config[0x10], 0x0, 4);      // BAR0: 32 bits
-	put_le(&card->config[0x18], 0xc, 4);      // BAR2: 64 bits, prefetchable
-	put_le(&card->config[0x2c], 0x1af4, 2);   // subsystem vendor
-	put_le(&card->config[0x2e], 0x1100, 2);   // subsystem
-	put_le(&card->writable[0x04], 0x0407, 2); // command: I/O, memory, bus lead, INTx off
-	put_le(&card->writable[0x0c], 0xff, 1);   // cache line size
-	put_le(&card->writable[0x10], ~(uint64_t)(CARD_REGISTERS_SIZE - 1), 4);
-	put_le(&card->writable[0x18], ~(memory_size - 1), 8);
-	put_le(&card->writable[0x3c], 0xff, 1); // interrupt line
+	config_init(&card->config, &(struct config_identity){ .vendor = 0x1af4,
+							      .device = 0x1110,
+							      .subsystem_vendor = 0x1af4,
+							      .subsystem = 0x1100,
+							      .class_code = 0x050000, // RAM
+							      .revision = 1 });
+	config_add_bar(&card->config, CARD_BAR0, 0x0, CARD_REGISTERS_SIZE); // 32 bits
+	config_add_bar(&card->config, CARD_BAR2, 0xc, memory_size);         // 64 bits, prefetchable
 }
 
 void card_reset(struct card *card)
@@ -65,7 +40,7 @@ uint64_t card_region_size(const struct card *card, unsigned region)
 	case CARD_BAR2:
 		return card->memory_size;
 	case CARD_CONFIG:
-		return CARD_CONFIG_SIZE;
+		return CONFIG_SIZE;
 	default:
 		return 0;
 	}
@@ -120,8 +95,8 @@ int card_read(struct card *card, unsigned region, uint64_t offset, void *data, s
 	if (error != 0)
 		return error;
 	if (region == CARD_CONFIG)
-		memcpy(data, &card->config[offset], count);
-	else if (region == CARD_BAR0)
+		return config_read(&card->config, offset, data, count);
+	if (region == CARD_BAR0)
 		put_le(data, read_register(card, offset), 4);
 	else if (pread(card->memory_fd, data, count, (off_t)offset) != (ssize_t)count)
 		return EIO;
@@ -130,20 +105,14 @@ int card_read(struct card *card, unsigned region, uint64_t offset, void *data, s
 
 int card_write(struct card *card, unsigned region, uint64_t offset, const void *data, size_t count)
 {
-	const uint8_t *bytes = data;
 	int error = check_range(card, region, offset, count);
 	if (error != 0)
 		return error;
-	if (region == CARD_CONFIG) {
-		for (size_t i = 0; i < count; i++) {
-			uint8_t mask = card->writable[offset + i];
-			uint8_t *at = &card->config[offset + i];
-			*at = (uint8_t)((*at & ~mask) | (bytes[i] & mask));
-		}
-	} else if (region == CARD_BAR0) {
-		write_register(card, offset, (uint32_t)get_le(bytes, 4));
-	} else if (pwrite(card->memory_fd, data, count, (off_t)offset) != (ssize_t)count) {
+	if (region == CARD_CONFIG)
+		return config_write(&card->config, offset, data, count);
+	if (region == CARD_BAR0)
+		write_register(card, offset, (uint32_t)get_le(data, 4));
+	else if (pwrite(card->memory_fd, data, count, (off_t)offset) != (ssize_t)count)
 		return EIO;
-	}
 	return 0;
 }

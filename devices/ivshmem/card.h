@@ -10,12 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CARD_BAR0 = 0, CARD_BAR2 = 2, CARD_CONFIG = 7, CARD_N_REGIONS = 9 };
-enum { CARD_CONFIG_SIZE = 256, CARD_REGISTERS_SIZE = 256 };
+#include <devices/vfio_user/config.h>
+
+enum { CARD_BAR0 = 0, CARD_BAR2 = 2, CARD_CONFIG = 7 };
+enum { CARD_REGISTERS_SIZE = 256 };
 
 struct card {
-	uint8_t config[CARD_CONFIG_SIZE];
-	uint8_t writable[CARD_CONFIG_SIZE]; // which bits of `config` a write changes
+	struct config config;
 	uint32_t interrupt_mask;
 	uint32_t interrupt_status;
 	int memory_fd;        // borrowed

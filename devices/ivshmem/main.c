@@ -14,19 +14,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <base/cleanup.h>
-#include <devices/ivshmem/server.h>
+#include <devices/ivshmem/function.h>
+#include <devices/vfio_user/server.h>
 
 #define MEMORY_SIZE_MIN     4096U
 #define MEMORY_SIZE_DEFAULT (1024U * 1024)
@@ -44,8 +40,8 @@ static int usage(const char *problem)
 		"usage: dext-ivshmem --socket PATH --memory FILE [--size BYTES] [--misbehave=NAME]\n"
 		"names:",
 		problem);
-	for (unsigned i = 0; server_misbehaviour_name(i) != NULL; i++)
-		fprintf(stderr, " %s", server_misbehaviour_name(i));
+	for (unsigned i = 0; function_misbehaviour_name(i) != NULL; i++)
+		fprintf(stderr, " %s", function_misbehaviour_name(i));
 	fprintf(stderr, "\n");
 	return EXIT_FAILURE;
 }
@@ -78,56 +74,6 @@ static int open_memory(const char *path, uint64_t *size)
 		return -1;
 	}
 	return steal_fd(&fd);
-}
-
-static int listen_at(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		fprintf(stderr, "dext-ivshmem: %s: longer than a socket's path can be (%zu)\n",
-			path, sizeof(address.sun_path) - 1);
-		return -1;
-	}
-	strcpy(address.sun_path, path);
-	unlink(path); // of a device that was killed
-	CLEANUP(close_fdp) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(fd, 8) < 0) {
-		fprintf(stderr, "dext-ivshmem: %s: %s\n", path, strerror(errno));
-		return -1;
-	}
-	return steal_fd(&fd);
-}
-
-static int open_signals(void)
-{
-	sigset_t signals;
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	return signalfd(-1, &signals, SFD_CLOEXEC);
-}
-
-/* Until a signal asks for the end. A waiting client is accepted when the one before has gone. */
-static void serve(struct server *server, int listen_fd, int signal_fd)
-{
-	for (;;) {
-		bool attached = server->connection_fd >= 0;
-		struct pollfd fds[] = {
-			{ .fd = signal_fd, .events = POLLIN },
-			{ .fd = attached ? server->connection_fd : listen_fd, .events = POLLIN },
-		};
-		if (poll(fds, 2, -1) < 0 || fds[0].revents != 0)
-			return;
-		if (attached) {
-			server_dispatch(server);
-			continue;
-		}
-		int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0)
-			server_attach(server, fd);
-	}
 }
 
 static bool parse(struct options *options, int argc, char **argv)
@@ -172,20 +118,12 @@ int main(int argc, char **argv)
 	CLEANUP(close_fdp) int memory_fd = open_memory(options.memory, &options.size);
 	if (memory_fd < 0)
 		return EXIT_FAILURE;
-	struct server server;
-	server_init(&server, memory_fd, options.size);
-	if (options.misbehave != NULL && !server_misbehave(&server, options.misbehave))
+	struct function function;
+	function_init(&function, memory_fd, options.size);
+	if (options.misbehave != NULL && !function_misbehave(&function, options.misbehave))
 		return usage("no such way to misbehave");
 
-	CLEANUP(close_fdp) int signal_fd = open_signals();
-	CLEANUP(close_fdp) int listen_fd = listen_at(options.socket);
-	if (signal_fd < 0 || listen_fd < 0)
-		return EXIT_FAILURE;
-	printf("ready\n");
-	fflush(stdout);
-
-	serve(&server, listen_fd, signal_fd);
-	server_detach(&server);
-	unlink(options.socket);
-	return EXIT_SUCCESS;
+	struct server server;
+	server_init(&server, &ivshmem_function, &function);
+	return server_run(&server, "dext-ivshmem", options.socket);
 }

@@ -3,7 +3,8 @@
 /*
  * One message in, one message out. A row of `commands` says what a command is called for, how much
  * payload it needs at least, and who answers it. A handler writes its reply's payload, or returns
- * an errno that becomes the refusal.
+ * an errno that becomes the refusal; it takes the descriptors that it keeps, and the rest are
+ * closed with the message.
  *
  * A client that has begun a message gets RECEIVE_MS to finish it.
  */
@@ -17,54 +18,31 @@
 
 #include <backends/vfio_user/protocol.h>
 #include <base/cleanup.h>
-#include <devices/ivshmem/server.h>
+#include <devices/vfio_user/server.h>
 
 enum { RECEIVE_MS = 1000, DATA_MAX = 64 * 1024, FDS_MAX = 8, N_IRQS = 5 };
 
 struct message {
 	struct vfio_user_header header;
 	uint8_t payload[DATA_MAX + 256];
-	size_t size; // of the payload
-	int fd;      // borrowed: sent with a reply; -1: none
+	size_t size;      // of the payload
+	int fds[FDS_MAX]; // of a received one: owned; -1: none, or taken
+	unsigned n_fds;
+	int fd; // borrowed: sent with a reply; -1: none
 };
 
-static const struct {
-	const char *name;
-	enum misbehaviour misbehaviour;
-	bool on_doorbell;
-} misbehaviours[] = {
-	{ "bar-larger-than-file", BAR_LARGER_THAN_FILE, false },
-	{ "truncate-after-map", TRUNCATE_AFTER_MAP, true },
-	{ "hangup", HANG_UP, false },
-	{ "garbage", GARBAGE, false },
-	{ "silent", SILENT, false },
-	{ "hangup-on-doorbell", HANG_UP, true },
-	{ "garbage-on-doorbell", GARBAGE, true },
-	{ "silent-on-doorbell", SILENT, true },
-};
-
-bool server_misbehave(struct server *server, const char *name)
+static void forget_kind(struct server *server, unsigned kind)
 {
-	for (size_t i = 0; i < sizeof(misbehaviours) / sizeof(misbehaviours[0]); i++) {
-		if (strcmp(name, misbehaviours[i].name) != 0)
-			continue;
-		server->misbehaviour = misbehaviours[i].misbehaviour;
-		server->on_doorbell = misbehaviours[i].on_doorbell;
-		return true;
-	}
-	return false;
+	for (unsigned i = 0; i < SERVER_VECTORS_MAX; i++)
+		close_fdp(&server->event_fds[kind][i]);
+	if (kind == SERVER_INTX)
+		server->is_masked = false;
 }
 
-const char *server_misbehaviour_name(unsigned index)
+void server_init(struct server *server, const struct server_ops *ops, void *function)
 {
-	return index < sizeof(misbehaviours) / sizeof(misbehaviours[0]) ? misbehaviours[index].name
-									: NULL;
-}
-
-void server_init(struct server *server, int memory_fd, uint64_t memory_size)
-{
-	*server = (struct server){ .connection_fd = -1 };
-	card_init(&server->card, memory_fd, memory_size);
+	*server = (struct server){ .ops = ops, .function = function, .connection_fd = -1 };
+	memset(server->event_fds, -1, sizeof(server->event_fds));
 }
 
 void server_attach(struct server *server, int fd)
@@ -79,13 +57,49 @@ void server_attach(struct server *server, int fd)
 void server_detach(struct server *server)
 {
 	close_fdp(&server->connection_fd);
-	card_reset(&server->card);
-	server->card.n_doorbells = 0;
+	for (unsigned kind = 0; kind < SERVER_N_IRQ_KINDS; kind++)
+		forget_kind(server, kind);
+	server->wire = false;
+	server->ops->reset(server->function);
+	if (server->ops->detached != NULL)
+		server->ops->detached(server->function);
+}
+
+/* --- interrupts --- */
+
+bool server_is_heard(const struct server *server, enum server_irq kind)
+{
+	for (unsigned i = 0; i < SERVER_VECTORS_MAX; i++)
+		if (server->event_fds[kind][i] >= 0)
+			return true;
+	return false;
+}
+
+void server_raise(struct server *server, enum server_irq kind, unsigned vector)
+{
+	const uint64_t one = 1;
+	int fd = server->event_fds[kind][vector];
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+		fprintf(stderr, "raising an interrupt: %s\n", strerror(errno));
+}
+
+static void look_at_wire(struct server *server)
+{
+	if (!server->wire || server->is_masked || server->event_fds[SERVER_INTX][0] < 0)
+		return;
+	server->is_masked = true;
+	server_raise(server, SERVER_INTX, 0);
+}
+
+void server_set_wire(struct server *server, bool asserted)
+{
+	server->wire = asserted;
+	look_at_wire(server);
 }
 
 /* --- what the commands do --- */
 
-static int get_version(struct server *server, const struct message *in, struct message *out)
+static int get_version(struct server *server, struct message *in, struct message *out)
 {
 	static const char capabilities[] =
 		"{\"capabilities\":{\"max_msg_fds\":8,\"max_data_xfer_size\":65536}}";
@@ -101,12 +115,12 @@ static int get_version(struct server *server, const struct message *in, struct m
 	return 0;
 }
 
-static int get_info(struct server *server, const struct message *in, struct message *out)
+static int get_info(struct server *server, struct message *in, struct message *out)
 {
 	const struct vfio_user_device_info info = {
 		.argsz = sizeof(info),
 		.flags = VFIO_USER_DEVICE_RESETS | VFIO_USER_DEVICE_PCI,
-		.num_regions = CARD_N_REGIONS,
+		.num_regions = SERVER_N_REGIONS,
 		.num_irqs = N_IRQS,
 	};
 	(void)server;
@@ -116,54 +130,112 @@ static int get_info(struct server *server, const struct message *in, struct mess
 	return 0;
 }
 
-static int get_region_info(struct server *server, const struct message *in, struct message *out)
+static int get_region_info(struct server *server, struct message *in, struct message *out)
 {
 	struct vfio_user_region_info info;
 	memcpy(&info, in->payload, sizeof(info));
-	if (info.argsz < sizeof(info) || info.index >= CARD_N_REGIONS)
+	if (info.argsz < sizeof(info) || info.index >= SERVER_N_REGIONS)
 		return EINVAL;
 	info = (struct vfio_user_region_info){
 		.argsz = sizeof(info),
 		.index = info.index,
-		.size = card_region_size(&server->card, info.index),
+		.size = server->ops->region_size(server->function, info.index),
 	};
 	if (info.size != 0)
 		info.flags = VFIO_USER_REGION_READABLE | VFIO_USER_REGION_WRITABLE;
-	if (info.index == CARD_BAR2) {
+	if (server->ops->region_fd != NULL)
+		out->fd = server->ops->region_fd(server->function, info.index);
+	if (out->fd >= 0)
 		info.flags |= VFIO_USER_REGION_MAPPABLE;
-		out->fd = server->card.memory_fd;
-		if (server->misbehaviour == BAR_LARGER_THAN_FILE)
-			info.size *= 2;
-	}
 	memcpy(out->payload, &info, sizeof(info));
 	out->size = sizeof(info);
 	return 0;
 }
 
-static int get_irq_info(struct server *server, const struct message *in, struct message *out)
+static unsigned n_irqs(const struct server *server, uint32_t kind)
+{
+	return kind < SERVER_N_IRQ_KINDS ? server->ops->n_irqs[kind] : 0;
+}
+
+static int get_irq_info(struct server *server, struct message *in, struct message *out)
 {
 	struct vfio_user_irq_info info;
-	(void)server;
 	memcpy(&info, in->payload, sizeof(info));
 	if (info.index >= N_IRQS)
 		return EINVAL;
-	info = (struct vfio_user_irq_info){ .argsz = sizeof(info), .index = info.index };
+	info = (struct vfio_user_irq_info){ .argsz = sizeof(info),
+					    .index = info.index,
+					    .count = n_irqs(server, info.index) };
+	if (info.count > 0)
+		info.flags = VFIO_USER_IRQ_EVENTFD;
+	if (info.count > 0 && info.index == SERVER_INTX)
+		info.flags |= VFIO_USER_IRQ_MASKABLE | VFIO_USER_IRQ_AUTOMASKED;
 	memcpy(out->payload, &info, sizeof(info));
 	out->size = sizeof(info);
 	return 0;
 }
 
-/* There are no interrupts: only switching them off succeeds. */
-static int set_irqs(struct server *server, const struct message *in, struct message *out)
+/* An eventfd for each vector, or none: then those that there were are forgotten. */
+static int set_event_fds(struct server *server, const struct vfio_user_irq_set *set,
+			 struct message *in)
 {
-	struct vfio_user_irq_set set;
-	(void)server;
-	(void)out;
-	memcpy(&set, in->payload, sizeof(set));
-	return set.index < N_IRQS && set.count == 0 ? 0 : EINVAL;
+	if (in->n_fds != 0 && in->n_fds != set->count)
+		return EINVAL;
+	for (uint32_t i = 0; i < set->count; i++) {
+		int *fd = &server->event_fds[set->index][set->start + i];
+		close_fdp(fd);
+		if (in->n_fds != 0)
+			*fd = steal_fd(&in->fds[i]);
+	}
+	if (set->index == SERVER_INTX) {
+		server->is_masked = false;
+		look_at_wire(server);
+	}
+	return 0;
 }
 
-static int read_region(struct server *server, const struct message *in, struct message *out)
+static int set_mask(struct server *server, const struct vfio_user_irq_set *set, bool masked)
+{
+	if (set->index != SERVER_INTX || set->count != 1)
+		return EINVAL;
+	server->is_masked = masked;
+	look_at_wire(server);
+	return 0;
+}
+
+static int trigger(struct server *server, const struct vfio_user_irq_set *set)
+{
+	if (set->count == 0)
+		forget_kind(server, set->index);
+	for (uint32_t i = 0; i < set->count; i++)
+		server_raise(server, set->index, set->start + i);
+	return 0;
+}
+
+static int set_irqs(struct server *server, struct message *in, struct message *out)
+{
+	struct vfio_user_irq_set set;
+	(void)out;
+	memcpy(&set, in->payload, sizeof(set));
+	if (set.index >= SERVER_N_IRQ_KINDS) // errors and requests, of which there are none
+		return set.index < N_IRQS && set.count == 0 ? 0 : EINVAL;
+	uint32_t limit = n_irqs(server, set.index);
+	if (set.start > limit || set.count > limit - set.start)
+		return EINVAL;
+	switch (set.flags) {
+	case VFIO_USER_IRQ_DATA_EVENTFD | VFIO_USER_IRQ_ACTION_TRIGGER:
+		return set_event_fds(server, &set, in);
+	case VFIO_USER_IRQ_DATA_NONE | VFIO_USER_IRQ_ACTION_TRIGGER:
+		return trigger(server, &set);
+	case VFIO_USER_IRQ_DATA_NONE | VFIO_USER_IRQ_ACTION_MASK:
+	case VFIO_USER_IRQ_DATA_NONE | VFIO_USER_IRQ_ACTION_UNMASK:
+		return set_mask(server, &set, (set.flags & VFIO_USER_IRQ_ACTION_MASK) != 0);
+	default:
+		return EINVAL;
+	}
+}
+
+static int read_region(struct server *server, struct message *in, struct message *out)
 {
 	struct vfio_user_region_access access;
 	memcpy(&access, in->payload, sizeof(access));
@@ -171,11 +243,11 @@ static int read_region(struct server *server, const struct message *in, struct m
 		return EINVAL;
 	memcpy(out->payload, &access, sizeof(access));
 	out->size = sizeof(access) + access.count;
-	return card_read(&server->card, access.region, access.offset, out->payload + sizeof(access),
-			 access.count);
+	return server->ops->read(server->function, access.region, access.offset,
+				 out->payload + sizeof(access), access.count);
 }
 
-static int write_region(struct server *server, const struct message *in, struct message *out)
+static int write_region(struct server *server, struct message *in, struct message *out)
 {
 	struct vfio_user_region_access access;
 	memcpy(&access, in->payload, sizeof(access));
@@ -183,20 +255,20 @@ static int write_region(struct server *server, const struct message *in, struct 
 		return EINVAL;
 	memcpy(out->payload, &access, sizeof(access));
 	out->size = sizeof(access);
-	return card_write(&server->card, access.region, access.offset, in->payload + sizeof(access),
-			  access.count);
+	return server->ops->write(server->function, access.region, access.offset,
+				  in->payload + sizeof(access), access.count);
 }
 
-static int reset(struct server *server, const struct message *in, struct message *out)
+static int reset(struct server *server, struct message *in, struct message *out)
 {
 	(void)in;
 	(void)out;
-	card_reset(&server->card);
+	server->ops->reset(server->function);
 	return 0;
 }
 
-/* The card does no DMA, so it has nothing to remember. */
-static int accept_dma(struct server *server, const struct message *in, struct message *out)
+/* The functions do no DMA, so there is nothing to remember. */
+static int accept_dma(struct server *server, struct message *in, struct message *out)
 {
 	(void)server;
 	memcpy(out->payload, in->payload, in->size);
@@ -207,7 +279,7 @@ static int accept_dma(struct server *server, const struct message *in, struct me
 static const struct {
 	enum vfio_user_command command;
 	size_t min_size;
-	int (*answer)(struct server *server, const struct message *in, struct message *out);
+	int (*answer)(struct server *server, struct message *in, struct message *out);
 } commands[] = {
 	{ VFIO_USER_VERSION, sizeof(struct vfio_user_version), get_version },
 	{ VFIO_USER_DMA_MAP, sizeof(struct vfio_user_dma_map), accept_dma },
@@ -221,7 +293,7 @@ static const struct {
 	{ VFIO_USER_DEVICE_RESET, 0, reset },
 };
 
-static int answer(struct server *server, const struct message *in, struct message *out)
+static int answer(struct server *server, struct message *in, struct message *out)
 {
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (commands[i].command != in->header.command)
@@ -234,8 +306,8 @@ static int answer(struct server *server, const struct message *in, struct messag
 
 /* --- messages --- */
 
-/* The client's memory is of no use to the card: what it sends is closed at once. */
-static void close_fds(struct msghdr *msg)
+/* Those beyond the message's room are closed: nobody asks for as many. */
+static void keep_fds(struct message *in, struct msghdr *msg)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
@@ -244,12 +316,15 @@ static void close_fds(struct msghdr *msg)
 		for (size_t i = 0; i < n_fds; i++) {
 			int fd;
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			close_fdp(&fd);
+			if (in->n_fds < FDS_MAX)
+				in->fds[in->n_fds++] = fd;
+			else
+				close_fdp(&fd);
 		}
 	}
 }
 
-static bool receive_exact(int fd, void *data, size_t size)
+static bool receive_exact(int fd, struct message *in, void *data, size_t size)
 {
 	for (size_t done = 0; done < size;) {
 		union {
@@ -268,7 +343,7 @@ static bool receive_exact(int fd, void *data, size_t size)
 			continue;
 		if (n <= 0)
 			return false;
-		close_fds(&msg);
+		keep_fds(in, &msg);
 		done += (size_t)n;
 	}
 	return true;
@@ -276,14 +351,14 @@ static bool receive_exact(int fd, void *data, size_t size)
 
 static bool receive(int fd, struct message *in)
 {
-	if (!receive_exact(fd, &in->header, sizeof(in->header)))
+	if (!receive_exact(fd, in, &in->header, sizeof(in->header)))
 		return false;
 	uint32_t total = in->header.size;
 	if (total < sizeof(in->header) || total - sizeof(in->header) > sizeof(in->payload) ||
 	    (in->header.flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
 		return false;
 	in->size = total - sizeof(in->header);
-	return receive_exact(fd, in->payload, in->size);
+	return receive_exact(fd, in, in->payload, in->size);
 }
 
 static bool send_message(int fd, struct message *out)
@@ -334,25 +409,17 @@ static bool send_garbage(int fd)
 	return send(fd, garbage, sizeof(garbage), MSG_NOSIGNAL) == (ssize_t)sizeof(garbage);
 }
 
-static bool reply_or_misbehave(struct server *server, const struct message *in, struct message *out,
-			       int error)
+static bool reply(struct server *server, const struct message *in, struct message *out, int error)
 {
-	enum misbehaviour now = server->misbehaviour;
-	if (server->on_doorbell && server->card.n_doorbells == 0)
-		now = BEHAVE;
-	switch (now) {
-	case HANG_UP:
+	const struct server_ops *ops = server->ops;
+	switch (ops->before_reply != NULL ? ops->before_reply(server->function) : SERVER_ANSWER) {
+	case SERVER_HANG_UP:
 		return false;
-	case GARBAGE:
+	case SERVER_GARBAGE:
 		return send_garbage(server->connection_fd);
-	case SILENT:
+	case SERVER_SILENCE:
 		return true;
-	case TRUNCATE_AFTER_MAP:
-		if (ftruncate(server->card.memory_fd, 0) < 0)
-			fprintf(stderr, "cutting the memory file: %s\n", strerror(errno));
-		break;
-	case BAR_LARGER_THAN_FILE:
-	case BEHAVE:
+	case SERVER_ANSWER:
 		break;
 	}
 	return send_reply(server, in, out, error);
@@ -361,11 +428,14 @@ static bool reply_or_misbehave(struct server *server, const struct message *in, 
 void server_dispatch(struct server *server)
 {
 	static struct message in, out; // large, and one message at a time
+	in.n_fds = 0;
 	out.size = 0;
 	out.fd = -1;
 	bool alive = receive(server->connection_fd, &in);
 	if (alive)
-		alive = reply_or_misbehave(server, &in, &out, answer(server, &in, &out));
+		alive = reply(server, &in, &out, answer(server, &in, &out));
+	for (unsigned i = 0; i < in.n_fds; i++)
+		close_fdp(&in.fds[i]);
 	if (!alive)
 		server_detach(server);
 }
