@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The interrupt status says why the card interrupts; while it is not zero INTx is asserted. A
+ * message is sent whenever a reason is added. Which of the two: a client that listens for MSI has
+ * switched it on.
+ */
+
+#include <errno.h>
+
+#include <devices/edu/card.h>
+
+enum { BAR0_SIZE = 1024 * 1024, MSI_CAPABILITY = 0x40 };
+
+enum { // BAR0, from the card's specification
+	REGISTER_IDENTITY = 0x00,
+	REGISTER_LIVENESS = 0x04,
+	REGISTER_FACTORIAL = 0x08,
+	REGISTER_STATUS = 0x20,
+	REGISTER_INTERRUPTS = 0x24,
+	REGISTER_RAISE = 0x60,
+	REGISTER_ACKNOWLEDGE = 0x64,
+};
+
+enum { IDENTITY = 0x010000ed };   // version 1.0
+enum { STATUS_INTERRUPT = 0x80 }; // interrupt when the factorial is there
+enum { INTERRUPT_FACTORIAL = 0x00000001 };
+
+static void add_capability(struct config *config)
+{
+	put_le(&config->bytes[0x06], 0x0010, 2); // status: there are capabilities
+	put_le(&config->bytes[0x34], MSI_CAPABILITY, 1);
+	put_le(&config->bytes[0x3d], 1, 1); // INTA
+	put_le(&config->bytes[MSI_CAPABILITY], 0x05, 2);
+	put_le(&config->bytes[MSI_CAPABILITY + 2], 0x0080, 2); // one vector, 64-bit address
+	put_le(&config->writable[MSI_CAPABILITY + 2], 0x0001, 2);
+	put_le(&config->writable[MSI_CAPABILITY + 4], UINT64_MAX << 2, 8);
+	put_le(&config->writable[MSI_CAPABILITY + 12], UINT16_MAX, 2);
+}
+
+void card_init(struct card *card, struct server *server)
+{
+	*card = (struct card){ .server = server };
+	config_init(&card->config, &(struct config_identity){ .vendor = 0x1234,
+							      .device = 0x11e8,
+							      .subsystem_vendor = 0x1af4,
+							      .subsystem = 0x1100,
+							      .class_code = 0x00ff00,
+							      .revision = 0x10 });
+	config_add_bar(&card->config, 0, 0, BAR0_SIZE);
+	add_capability(&card->config);
+}
+
+static void reset(void *context)
+{
+	struct card *card = context;
+	server_set_wire(card->server, false);
+	card_init(card, card->server);
+}
+
+static uint64_t region_size(void *context, unsigned region)
+{
+	(void)context;
+	return region == 0 ? BAR0_SIZE : region == SERVER_CONFIG ? CONFIG_SIZE : 0;
+}
+
+/* --- interrupts --- */
+
+static void interrupt(struct card *card, uint32_t reasons)
+{
+	card->interrupts |= reasons;
+	if (card->interrupts == 0)
+		return;
+	if (server_is_heard(card->server, SERVER_MSI))
+		server_raise(card->server, SERVER_MSI, 0);
+	else
+		server_set_wire(card->server, true);
+}
+
+static void acknowledge(struct card *card, uint32_t reasons)
+{
+	card->interrupts &= ~reasons;
+	if (card->interrupts == 0)
+		server_set_wire(card->server, false);
+}
+
+/* --- registers --- */
+
+static void compute_factorial(struct card *card, uint32_t n)
+{
+	card->factorial = 1;
+	for (; n > 1 && card->factorial != 0; n--)
+		card->factorial *= n;
+	if ((card->status & STATUS_INTERRUPT) != 0)
+		interrupt(card, INTERRUPT_FACTORIAL);
+}
+
+static uint32_t read_register(const struct card *card, uint64_t offset)
+{
+	switch (offset) {
+	case REGISTER_IDENTITY:
+		return IDENTITY;
+	case REGISTER_LIVENESS:
+		return card->liveness;
+	case REGISTER_FACTORIAL:
+		return card->factorial;
+	case REGISTER_STATUS:
+		return card->status;
+	case REGISTER_INTERRUPTS:
+		return card->interrupts;
+	default:
+		return UINT32_MAX;
+	}
+}
+
+static void write_register(struct card *card, uint64_t offset, uint32_t value)
+{
+	switch (offset) {
+	case REGISTER_LIVENESS:
+		card->liveness = ~value;
+		break;
+	case REGISTER_FACTORIAL:
+		compute_factorial(card, value);
+		break;
+	case REGISTER_STATUS:
+		card->status = value & STATUS_INTERRUPT;
+		break;
+	case REGISTER_RAISE:
+		interrupt(card, value);
+		break;
+	case REGISTER_ACKNOWLEDGE:
+		acknowledge(card, value);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Registers are of four bytes. */
+static int check_access(unsigned region, uint64_t offset, size_t count)
+{
+	return region == 0 && count == 4 && offset % 4 == 0 && offset <= BAR0_SIZE - 4 ? 0 : EINVAL;
+}
+
+static int read_region(void *context, unsigned region, uint64_t offset, void *data, size_t count)
+{
+	struct card *card = context;
+	if (region == SERVER_CONFIG)
+		return config_read(&card->config, offset, data, count);
+	int error = check_access(region, offset, count);
+	if (error == 0)
+		put_le(data, read_register(card, offset), 4);
+	return error;
+}
+
+static int write_region(void *context, unsigned region, uint64_t offset, const void *data,
+			size_t count)
+{
+	struct card *card = context;
+	if (region == SERVER_CONFIG)
+		return config_write(&card->config, offset, data, count);
+	int error = check_access(region, offset, count);
+	if (error == 0)
+		write_register(card, offset, (uint32_t)get_le(data, 4));
+	return error;
+}
+
+const struct server_ops edu_function = {
+	.n_irqs = { [SERVER_INTX] = 1, [SERVER_MSI] = 1 },
+	.region_size = region_size,
+	.read = read_region,
+	.write = write_region,
+	.reset = reset,
+};
