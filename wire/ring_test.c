@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The ring from both sides, and from a peer that scribbles over it. A server here sleeps as a dext
- * does: an edge-triggered doorbell that nobody reads.
+ * The calls of a ring from both sides, and its end. A server here sleeps as a dext does: an
+ * edge-triggered doorbell that nobody reads.
  */
 
 #include <errno.h>
@@ -16,34 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <base/clock.h>
-#include <base/unit_test.h>
 #include <wire/ring_layout.h>
-
-enum { PATIENCE_MS = 20000 };
-
-struct pair {
-	int memory_fd, doorbell_fd;
-	struct ring_server *server;
-	struct ring_client *client;
-};
-
-static void pair_init(struct pair *p)
-{
-	ck_assert_int_eq(ring_create(&p->memory_fd), 0);
-	p->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ck_assert_int_ge(p->doorbell_fd, 0);
-	ck_assert_int_eq(ring_server_open(&p->server, p->memory_fd), 0);
-	ck_assert_int_eq(ring_client_open(&p->client, p->memory_fd, p->doorbell_fd), 0);
-}
-
-static void pair_deinit(struct pair *p)
-{
-	p->client = ring_client_close(p->client);
-	p->server = ring_server_close(p->server);
-	close(p->memory_fd);
-	close(p->doorbell_fd);
-}
+#include <wire/ring_pair.h>
 
 /* --- a server that answers with what it was asked, each scalar plus one --- */
 
@@ -290,11 +264,11 @@ START_TEST(a_call_crosses_processes)
 	struct pair p;
 	pair_init(&p);
 	pid_t child = fork();
-	ck_assert_int_ge(child, 0);
 	if (child == 0) {
 		struct echo e = { .server = p.server, .doorbell_fd = p.doorbell_fd };
 		_exit(echo_serve(&e) < 0 ? 1 : 0);
 	}
+	ck_assert_int_gt(child, 0);
 	call_from_threads(p.client, 4, 500);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
@@ -396,35 +370,6 @@ START_TEST(a_caller_may_take_whatever_there_is)
 	ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), -EINVAL);
 	ring_view_deinit(&view);
 	pair_deinit(&p);
-}
-END_TEST
-
-static void forge_sizes(uint32_t size, uint32_t room, uint32_t buffer)
-{
-	struct pair p;
-	struct ring_view view;
-	struct ring_request request = { .kind = RING_CALL };
-	struct ring_reply reply;
-	pair_init(&p);
-	ck_assert_int_eq(ring_view_init(&view, p.memory_fd), 0);
-	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
-	atomic_store(&view.slots[request.slot].structure_size, size);
-	atomic_store(&view.slots[request.slot].structure_out_max, room);
-	atomic_store(&view.slots[request.slot].buffer, buffer);
-	ck_assert_int_eq(ring_server_next(p.server, &request), -EBADMSG);
-	ring_view_deinit(&view);
-	pair_deinit(&p);
-}
-
-START_TEST(sizes_that_no_caller_sends_are_caught)
-{
-	forge_sizes(RING_BLOCK + 1, 0, 0);
-	forge_sizes(0, RING_BLOCK + 1, 0);
-	forge_sizes(RING_BLOCK + 1, 0, RING_BUFFERS + 1);
-	forge_sizes(RING_STRUCTURE_MAX + 1, 0, 1);
-	forge_sizes(0, RING_STRUCTURE_MAX + 1, 1);
-	forge_sizes(RING_STRUCTURE_MAX + 1, RING_VARIABLE, 1);
-	forge_sizes(RING_BLOCK + 1, RING_VARIABLE, 0);
 }
 END_TEST
 
@@ -653,299 +598,10 @@ START_TEST(a_waiting_caller_finds_its_peer_gone)
 }
 END_TEST
 
-/* --- events --- */
-
-START_TEST(events_arrive_in_order)
-{
-	struct pair p;
-	struct ring_event event = { 0 };
-	pair_init(&p);
-	for (uint64_t i = 0; i < 10 * RING_EVENTS; i++) {
-		event = (struct ring_event){ .async = i, .status = (IOReturn)i };
-		event.n_scalars = (uint32_t)i % (RING_SCALARS + 1);
-		for (uint32_t k = 0; k < event.n_scalars; k++)
-			event.scalars[k] = i * 100 + k;
-		ck_assert_int_eq(ring_server_event(p.server, &event), 0);
-		if (i % 3 == 0)
-			continue;
-		for (uint64_t j = i % 3 == 1 ? i - 1 : i; j <= i; j++) {
-			ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
-			ck_assert_uint_eq(event.async, j);
-			ck_assert_int_eq(event.status, (IOReturn)j);
-			ck_assert_uint_eq(event.n_scalars, j % (RING_SCALARS + 1));
-			for (uint32_t k = 0; k < event.n_scalars; k++)
-				ck_assert_uint_eq(event.scalars[k], j * 100 + k);
-		}
-	}
-	event.n_scalars = RING_SCALARS + 1;
-	ck_assert_int_eq(ring_server_event(p.server, &event), -EINVAL);
-	pair_deinit(&p);
-}
-END_TEST
-
-START_TEST(events_are_looked_at_before_they_are_taken)
-{
-	struct pair p;
-	struct ring_event event = { 0 };
-	pair_init(&p);
-	for (uint64_t first = 0; first < 3 * RING_EVENTS; first += RING_EVENTS - 1) {
-		for (uint64_t i = 0; i < RING_EVENTS; i++) {
-			event.async = first + i;
-			if (i > 0 || first == 0)
-				ck_assert_int_eq(ring_server_event(p.server, &event), 0);
-		}
-		for (uint32_t i = 0; i < RING_EVENTS; i++) {
-			ck_assert_int_eq(ring_client_look_event(p.client, i, &event), 1);
-			ck_assert_uint_eq(event.async, first + i);
-		}
-		ck_assert_int_eq(ring_client_look_event(p.client, RING_EVENTS, &event), 0);
-		ck_assert_int_eq(ring_server_event(p.server, &event),
-				 -ENOSPC); // all are there still
-		ring_client_take_events(p.client, RING_EVENTS - 1);
-		ck_assert_int_eq(ring_client_look_event(p.client, 0, &event), 1);
-		ck_assert_uint_eq(event.async, first + RING_EVENTS - 1);
-		ck_assert_int_eq(ring_client_look_event(p.client, 1, &event), 0);
-	}
-	pair_deinit(&p);
-}
-END_TEST
-
-START_TEST(a_reader_that_does_not_read_is_told)
-{
-	struct pair p;
-	struct ring_event event = { .async = 1 };
-	pair_init(&p);
-	for (uint32_t i = 0; i < RING_EVENTS; i++) {
-		ck_assert(ring_server_event_fits(p.server, RING_EVENTS - i - 1));
-		ck_assert(!ring_server_event_fits(p.server, RING_EVENTS - i));
-		ck_assert_int_eq(ring_server_event(p.server, &event), 0);
-	}
-	ck_assert_int_eq(ring_server_event(p.server, &event), -ENOSPC);
-	ck_assert(!ring_server_event_fits(p.server, 0));
-	ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
-	ck_assert(!ring_server_event_fits(p.server, 1));
-	ck_assert_int_eq(ring_server_event(p.server, &event), 0);
-	ck_assert_int_eq(ring_server_event(p.server, &event), -ENOSPC);
-	pair_deinit(&p);
-}
-END_TEST
-
-START_TEST(only_a_sleeping_reader_is_woken)
-{
-	struct pair p;
-	struct ring_event event = { .async = 1 };
-	pair_init(&p);
-	ck_assert(ring_client_event_sleep(p.client));
-	ck_assert_int_eq(ring_server_event(p.server, &event), 1);
-	ck_assert_int_eq(ring_server_event(p.server, &event), 0);
-	ck_assert(!ring_client_event_sleep(p.client)); // one waits
-	ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
-	ck_assert_int_eq(ring_client_next_event(p.client, &event), 1);
-	ck_assert_int_eq(ring_client_next_event(p.client, &event), 0);
-	ck_assert(ring_client_event_sleep(p.client));
-	pair_deinit(&p);
-}
-END_TEST
-
-START_TEST(a_burst_costs_one_wake)
-{
-	struct pair p;
-	struct ring_event event = { .async = 1 };
-	int n_wakes = 0;
-	pair_init(&p);
-	ck_assert(ring_client_event_sleep(p.client));
-	for (uint32_t i = 0; i < RING_EVENTS; i++)
-		n_wakes += ring_server_event(p.server, &event);
-	ck_assert_int_eq(n_wakes, 1);
-	pair_deinit(&p);
-}
-END_TEST
-
-/* --- peers that scribble --- */
-
-/* A word that somebody reads, or any. */
-static _Atomic uint32_t *choose_word(struct ring_view *view)
-{
-	_Atomic uint32_t *words = (_Atomic uint32_t *)(void *)view->header;
-	uint64_t slot = chance_u64() % RING_SLOTS, event = chance_u64() % RING_EVENTS;
-	switch (chance_u64() % 5) {
-	case 0:
-		return words + chance_u64() % 128;
-	case 1:
-		return (_Atomic uint32_t *)(void *)&view->entries[slot] + chance_u64() % 3;
-	case 2:
-		return (_Atomic uint32_t *)(void *)&view->slots[slot] + chance_u64() % 16;
-	case 3:
-		return (_Atomic uint32_t *)(void *)&view->events[event] + chance_u64() % 8;
-	default:
-		return words + chance_u64() % (view->size / 4);
-	}
-}
-
-static void scribble(struct ring_view *view)
-{
-	uint32_t value = (uint32_t)chance_u64();
-	atomic_store(choose_word(view), chance_u64() % 2 == 0 ? value : value % 64);
-}
-
-static void check_request(const struct ring_request *request)
-{
-	ck_assert_uint_lt(request->slot, RING_SLOTS);
-	ck_assert(request->kind >= RING_CALL && request->kind < RING_KINDS);
-	ck_assert_uint_le(request->n_scalars, RING_SCALARS);
-	ck_assert_uint_le(request->n_scalars_out, RING_SCALARS);
-	ck_assert(ring_sizes_are_valid(request));
-}
-
-static int serve_scribbled(struct ring_server *server)
-{
-	struct ring_request request;
-	struct ring_event event = { .async = 1, .n_scalars = 3 };
-	struct ring_reply reply = { .n_scalars = 1 };
-	for (int i = 0; i < 2 * (int)RING_SLOTS; i++) {
-		int ret = ring_server_next(server, &request);
-		ck_assert(ret == 1 || ret == 0 || ret == -EBADMSG);
-		if (ret != 1)
-			return ret;
-		check_request(&request);
-		ret = ring_server_reply(server, request.slot, &reply);
-		ck_assert(ret == 0 || ret == -EBADMSG);
-		ret = ring_server_event(server, &event);
-		ck_assert(ret == 0 || ret == 1 || ret == -ENOSPC || ret == -EBADMSG);
-		ck_assert(!ring_server_event_fits(server, RING_EVENTS));
-	}
-	return 0;
-}
-
-START_TEST(a_scribbling_application_harms_no_server)
-{
-	unsigned n_caught = 0;
-	for (uint64_t seed = 1; seed <= 400; seed++) {
-		struct pair p;
-		struct ring_view view;
-		struct ring_request request = { .kind = RING_CALL, .n_scalars = 4 };
-		struct ring_reply reply;
-		int ret = 0;
-		chance_seed(seed);
-		pair_init(&p);
-		ck_assert_int_eq(ring_view_init(&view, p.memory_fd), 0);
-		for (int round = 0; round < 20 && ret >= 0; round++) {
-			request.structure_size = (uint32_t)(chance_u64() % 600);
-			for (unsigned n = (unsigned)(chance_u64() % 4); n > 0; n--)
-				ring_client_call(p.client, &request, &reply, 0);
-			for (unsigned n = (unsigned)(chance_u64() % 3); n > 0; n--)
-				scribble(&view);
-			ret = serve_scribbled(p.server);
-		}
-		n_caught += ret == -EBADMSG;
-		ring_view_deinit(&view);
-		pair_deinit(&p);
-	}
-	ck_assert_uint_gt(n_caught, 100);
-}
-END_TEST
-
-static _Noreturn void scribble_for_ever(int memory_fd, uint64_t seed)
-{
-	struct ring_view view;
-	chance_seed(seed);
-	if (ring_view_init(&view, memory_fd) < 0)
-		_exit(1);
-	for (;;)
-		scribble(&view);
-}
-
-START_TEST(a_scribbling_process_harms_no_server)
-{
-	for (uint64_t seed = 1; seed <= 20; seed++) {
-		struct pair p;
-		struct ring_request request = { .kind = RING_CALL, .n_scalars = 4 };
-		struct ring_reply reply;
-		pair_init(&p);
-		pid_t child = fork();
-		ck_assert_int_ge(child, 0);
-		if (child == 0)
-			scribble_for_ever(p.memory_fd, seed);
-		for (int round = 0; round < 200; round++) {
-			request.structure_size = (uint32_t)(round * 20);
-			ring_client_call(p.client, &request, &reply, 0);
-			if (serve_scribbled(p.server) < 0)
-				break;
-		}
-		ck_assert_int_eq(ring_abort(p.memory_fd, kIOReturnIPCError, "corrupt"), 0);
-		kill(child, SIGKILL);
-		waitpid(child, NULL, 0);
-		pair_deinit(&p);
-	}
-}
-END_TEST
-
-/* A dext that answers, and scribbles. */
-static _Noreturn void serve_and_scribble(struct pair *p, uint64_t seed)
-{
-	struct ring_view view;
-	struct ring_request request;
-	struct ring_event event = { .async = 1, .n_scalars = 2 };
-	struct ring_reply reply = { .n_scalars = 1 };
-	chance_seed(seed);
-	if (ring_view_init(&view, p->memory_fd) < 0)
-		_exit(1);
-	for (;; scribble(&view)) {
-		if (p->server == NULL && ring_server_open(&p->server, p->memory_fd) < 0)
-			continue;
-		int ret = ring_server_next(p->server, &request);
-		if (ret == 1)
-			ring_server_reply(p->server, request.slot, &reply);
-		if (ret < 0) // its own doing
-			p->server = ring_server_close(p->server);
-		else
-			ring_server_event(p->server, &event);
-	}
-}
-
-START_TEST(a_scribbling_dext_harms_no_application)
-{
-	for (uint64_t seed = 1; seed <= 10; seed++) {
-		struct pair p;
-		struct ring_request request = { .kind = RING_CALL, .n_scalars_out = 2 };
-		struct ring_reply reply;
-		struct ring_event event;
-		pair_init(&p);
-		request.structure_out_max = 100;
-		pid_t child = fork();
-		ck_assert_int_ge(child, 0);
-		if (child == 0)
-			serve_and_scribble(&p, seed);
-		for (int round = 0; round < 40; round++) {
-			int ret = ring_client_call(p.client, &request, &reply, 2);
-			ck_assert(ret == 0 || ret == -ETIMEDOUT || ret == -ECONNRESET ||
-				  ret == -EAGAIN || ret == -EBADMSG || ret == -ESTALE);
-			if (ret == 0 && reply.status == kIOReturnSuccess) {
-				ck_assert_uint_le(reply.n_scalars, 2);
-				ck_assert_uint_le(reply.structure_size, 100);
-			}
-			ret = ring_client_next_event(p.client, &event);
-			ck_assert(ret == 0 || ret == 1 || ret == -EBADMSG);
-			if (ret == 1)
-				ck_assert_uint_le(event.n_scalars, RING_SCALARS);
-			ring_client_event_sleep(p.client);
-		}
-		kill(child, SIGKILL);
-		waitpid(child, NULL, 0);
-		pair_deinit(&p);
-	}
-}
-END_TEST
-
 UNIT_TESTS("ring", memory_is_sealed, only_a_ring_is_opened, calls_carry_scalars_and_structures,
 	   calls_over_a_limit_are_refused, many_threads_call_at_once, a_call_crosses_processes,
 	   a_late_answer_frees_the_slot, an_answer_is_for_a_call_that_was_taken,
 	   sizes_above_a_block_name_a_buffer, a_caller_may_take_whatever_there_is,
-	   sizes_that_no_caller_sends_are_caught, a_successor_goes_on, only_a_sleeper_is_rung_for,
-	   a_full_doorbell_stops_nobody, an_abort_ends_every_call,
-	   an_answer_after_the_abort_is_dropped, a_killed_closer_stops_no_other,
-	   a_waiting_caller_finds_its_peer_gone, events_arrive_in_order,
-	   events_are_looked_at_before_they_are_taken, a_reader_that_does_not_read_is_told,
-	   only_a_sleeping_reader_is_woken, a_burst_costs_one_wake,
-	   a_scribbling_application_harms_no_server, a_scribbling_process_harms_no_server,
-	   a_scribbling_dext_harms_no_application)
+	   a_successor_goes_on, only_a_sleeper_is_rung_for, a_full_doorbell_stops_nobody,
+	   an_abort_ends_every_call, an_answer_after_the_abort_is_dropped,
+	   a_killed_closer_stops_no_other, a_waiting_caller_finds_its_peer_gone)
