@@ -21,6 +21,7 @@
 /* The flag is on the path of each call: it is found without asking the loader. */
 static _Thread_local bool has_reason __attribute__((tls_model("initial-exec")));
 static _Thread_local char reason[REASON_MAX];
+static _Thread_local IOReturn reason_is;
 
 IOReturn refuse(IOReturn status, const char *format, ...)
 {
@@ -33,6 +34,7 @@ IOReturn refuse(IOReturn status, const char *format, ...)
 	va_end(args);
 	memcpy(reason, text, strlen(text) + 1);
 	has_reason = true;
+	reason_is = status;
 	log_debug("refused 0x%08x: %s", (unsigned)status, reason);
 	errno = saved;
 	return status;
@@ -43,8 +45,14 @@ const char *reason_last(void)
 	return has_reason ? reason : "";
 }
 
+IOReturn reason_status(void)
+{
+	return has_reason ? reason_is : kIOReturnSuccess;
+}
+
 void reason_set(const char *text)
 {
+	reason_is = kIOReturnSuccess;
 	text_copy(reason, sizeof(reason), text);
 	has_reason = true;
 }

@@ -17,6 +17,7 @@
 
 IOReturn refuse(IOReturn status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *reason_last(void);     // never NULL
+IOReturn reason_status(void);      // of that refusal; success after reason_set and reason_clear
 void reason_set(const char *text); // as received from a peer
 void reason_clear(void);
 IOReturn return_from_errno(int error); // a negative errno to the nearest kIOReturn

@@ -249,6 +249,28 @@ START_TEST(test_deep)
 }
 END_TEST
 
+/* What is too much for a collection is a mistake of the file, not of the memory. */
+START_TEST(test_large_array)
+{
+	set_up();
+	static char text[1024 * 1024];
+	for (unsigned members = 65536; members <= 65537; members++) {
+		size_t n = (size_t)snprintf(text, sizeof(text), "%s",
+					    HEAD NAMES "<key>many</key><array>");
+		for (unsigned i = 0; i < members; i++)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "<true/>");
+		snprintf(text + n, sizeof(text) - n, "</array>%s", PERSONALITY(CLASSES) TAIL);
+		if (members == 65536)
+			make("bad.dext", text);
+		else
+			write_bytes("bad.dext", "Info.plist", text, strlen(text), 0644);
+		check_scan(members == 65536 ? NULL
+					    : "a collection of 65537 members: at most 65536");
+	}
+	tear_down();
+}
+END_TEST
+
 START_TEST(test_personalities)
 {
 	set_up();
@@ -419,6 +441,6 @@ START_TEST(test_allowed_users)
 }
 END_TEST
 
-UNIT_TESTS("dextd-bundle", test_row, test_duplicate_key, test_huge, test_deep, test_personalities,
-	   test_binary_unfolds, test_binary_damage, test_links, test_bundle_link, test_executable,
-	   test_recheck, test_folders, test_allowed_users)
+UNIT_TESTS("dextd-bundle", test_row, test_duplicate_key, test_huge, test_deep, test_large_array,
+	   test_personalities, test_binary_unfolds, test_binary_damage, test_links,
+	   test_bundle_link, test_executable, test_recheck, test_folders, test_allowed_users)

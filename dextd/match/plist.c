@@ -32,6 +32,16 @@ static int out_of_memory(void)
 	return -ENOMEM;
 }
 
+/* A value that could not be made, or kept: a limit, as its class says, or there is no memory. */
+static int not_made(void)
+{
+	char why[REASON_MAX];
+	if (reason_last()[0] == '\0' || reason_status() == kIOReturnNoMemory)
+		return out_of_memory();
+	memcpy(why, reason_last(), sizeof(why));
+	return bad(why);
+}
+
 /* --- XML --- */
 
 static bool starts(const char *text, const char *end, const char *prefix)
@@ -217,7 +227,7 @@ static int convert_string(plist_t node, OSObject **out)
 		return bad("a string is not UTF-8");
 	OSString *string = OSString_withCString(text);
 	*out = string == NULL ? NULL : OSString_as_OSObject(string);
-	return *out == NULL ? out_of_memory() : 0;
+	return *out == NULL ? not_made() : 0;
 }
 
 static int convert_scalar(plist_t node, plist_type type, OSObject **out)
@@ -239,7 +249,7 @@ static int convert_scalar(plist_t node, plist_type type, OSObject **out)
 		OSData *data = OSData_withBytes(bytes, length);
 		*out = data == NULL ? NULL : OSData_as_OSObject(data);
 	}
-	return *out == NULL ? out_of_memory() : 0;
+	return *out == NULL ? not_made() : 0;
 }
 
 static int convert_array(plist_t node, OSObject **out)
@@ -247,14 +257,14 @@ static int convert_array(plist_t node, OSObject **out)
 	uint32_t n = plist_array_get_size(node);
 	CLEANUP(properties_release_arrayp) OSArray *array = OSArray_withCapacity(n);
 	if (array == NULL)
-		return out_of_memory();
+		return not_made();
 	for (uint32_t i = 0; i < n; i++) {
 		OSObject *value;
 		int ret = convert(plist_array_get_item(node, i), &value);
 		if (ret < 0)
 			return ret;
 		if (!properties_append_consumed(array, value))
-			return out_of_memory();
+			return not_made();
 	}
 	*out = OSArray_as_OSObject(array);
 	array = NULL;
@@ -269,7 +279,7 @@ static int convert_entry(OSDictionary *dictionary, const char *key, plist_t node
 	int ret = convert(node, &value);
 	if (ret < 0)
 		return ret;
-	return properties_set_consumed(dictionary, key, value) ? 0 : out_of_memory();
+	return properties_set_consumed(dictionary, key, value) ? 0 : not_made();
 }
 
 static int convert_dictionary(plist_t node, OSObject **out)
@@ -278,10 +288,10 @@ static int convert_dictionary(plist_t node, OSObject **out)
 	OSDictionary *dictionary = OSDictionary_withCapacity(plist_dict_get_size(node));
 	CLEANUP(freep) plist_dict_iter iterator = NULL;
 	if (dictionary == NULL)
-		return out_of_memory();
+		return not_made();
 	plist_dict_new_iter(node, &iterator);
 	if (iterator == NULL)
-		return out_of_memory();
+		return not_made();
 	for (;;) {
 		CLEANUP(freep) char *key = NULL;
 		plist_t value = NULL;
@@ -327,6 +337,7 @@ int plist_read(const void *data, size_t size, OSDictionary **out)
 {
 	if (size > PLIST_SIZE_MAX)
 		return bad("it is larger than 1 MiB");
+	reason_clear();
 	bool binary = size >= 8 && memcmp(data, "bplist00", 8) == 0;
 	int ret = binary ? check_binary(data, size) : check_xml(data, size);
 	if (ret < 0)
