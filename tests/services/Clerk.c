@@ -146,7 +146,9 @@ static void check_providers(IOService *service, uint32_t n)
 static void check_child(IOService *self)
 {
 	IOService *child = NULL;
-	IOPropertyName key = "AssistantProperties";
+	IOPropertyName key = "AssistantProperties", long_key = "LongProperties";
+	CHECK(IOService_Create(self, self, long_key, &child) == kIOReturnOverrun);
+	CHECK(child == NULL);
 	CHECK(IOService_Create(self, self, key, &child) == kIOReturnSuccess);
 	if (child == NULL)
 		return;
