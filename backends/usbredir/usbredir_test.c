@@ -17,6 +17,7 @@
 #include <base/list.h>
 #include <base/reason.h>
 #include <families/family.h>
+#include <families/service/service.h>
 #include <families/usb/device.h>
 
 enum { SIZE = 4096, IN = 0x81, OUT = 0x01 };
@@ -329,6 +330,9 @@ static void check_sessions(struct bench *b)
 	ck_assert_int_eq(IOUSBHostInterface_Open(b->interface, other, 0, NULL), 0);
 	ck_assert_int_eq(submit(b, 512, 0), kIOReturnNotOpen);
 	usb()->client_stopped(b->provider, other);
+	service_stop(other);
+	ck_assert_int_eq(IOUSBHostInterface_Open(b->interface, other, 0, NULL), kIOReturnOffline);
+	ck_assert_ptr_nonnull(strstr(reason_last(), "IOService stops or has stopped"));
 	ck_assert_int_eq(IOUSBHostInterface_Open(b->interface, b->client, 0, NULL), 0);
 	OSObjectRelease(other);
 }

@@ -27,6 +27,7 @@
 #include <families/pci/function.h>
 #include <families/pci/identity.h>
 #include <families/pci/interrupts.h>
+#include <families/service/service.h>
 #include <runtime/memory.h>
 
 enum { LOG_MAX = 16 };
@@ -89,22 +90,6 @@ static const char *name_of(const IOService *service)
 	return service->super.meta->name;
 }
 
-kern_return_t IOPCIDevice_Open(IOPCIDevice *self, IOService *forClient, IOOptionBits options)
-{
-	if (self == NULL || forClient == NULL || options != 0)
-		return refuse(kIOReturnBadArgument,
-			      "Open takes the service that will use the device, and options 0");
-	struct IOPCIDevice_IVars *device = self->ivars;
-	if (atomic_load(&device->function.lost))
-		return refuse(kIOReturnNoDevice, "the device is gone");
-	IOService *holder = NULL;
-	if (!atomic_compare_exchange_strong(&device->session, &holder, forClient))
-		return refuse(kIOReturnExclusiveAccess, "%s has the device open",
-			      holder == forClient ? "this service already" : "another service");
-	pci_interrupts_begin(&device->interrupts);
-	return kIOReturnSuccess;
-}
-
 /* Memory decoding and bus mastering off: whatever the driver left running, the device is quiet. */
 static void quiesce(struct pci_function *function)
 {
@@ -128,6 +113,26 @@ static bool end_session(IOPCIDevice *self, IOService *client)
 	pci_interrupts_end(&device->interrupts);
 	quiesce(&device->function);
 	return atomic_compare_exchange_strong(&device->session, &client, NULL);
+}
+
+kern_return_t IOPCIDevice_Open(IOPCIDevice *self, IOService *forClient, IOOptionBits options)
+{
+	if (self == NULL || forClient == NULL || options != 0)
+		return refuse(kIOReturnBadArgument,
+			      "Open takes the service that will use the device, and options 0");
+	struct IOPCIDevice_IVars *device = self->ivars;
+	if (atomic_load(&device->function.lost))
+		return refuse(kIOReturnNoDevice, "the device is gone");
+	IOService *holder = NULL;
+	if (!atomic_compare_exchange_strong(&device->session, &holder, forClient))
+		return refuse(kIOReturnExclusiveAccess, "%s has the device open",
+			      holder == forClient ? "this service already" : "another service");
+	pci_interrupts_begin(&device->interrupts);
+	/* Asked now: if it ends from here on, that finds the session. */
+	if (service_may_open(forClient) == kIOReturnSuccess)
+		return kIOReturnSuccess;
+	(void)end_session(self, forClient);
+	return service_may_open(forClient); // the reason, after all that closing may have said
 }
 
 void IOPCIDevice_Close(IOPCIDevice *self, IOService *forClient, IOOptionBits options)

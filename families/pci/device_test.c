@@ -18,6 +18,7 @@
 #include <base/fault.h>
 #include <base/list.h>
 #include <base/reason.h>
+#include <families/service/service.h>
 #include <runtime/memory.h>
 
 enum { REGISTERS, PORTS, MEMORY, TABLE, N_INDICES }; // memory indices
@@ -283,6 +284,23 @@ START_TEST(stopped_client_is_closed)
 	ck_assert_uint_eq(card.config[kIOPCIConfigurationOffsetCommand], 6);
 	family()->client_stopped(rig.provider, rig.client);
 	ck_assert_uint_eq(card.config[kIOPCIConfigurationOffsetCommand], 0);
+	ck_assert_int_eq(IOPCIDevice_Open(rig.pci, other, 0), kIOReturnSuccess);
+	OSObjectRelease(other);
+	rig_deinit(&rig);
+}
+END_TEST
+
+/* Nobody would close it again. */
+START_TEST(a_service_that_stopped_opens_nothing)
+{
+	struct rig rig;
+	rig_init(&rig, true);
+	put(kIOPCIConfigurationOffsetCommand, 0x0006, 2);
+	IOPCIDevice_Close(rig.pci, rig.client, 0);
+	service_stop(rig.client);
+	ck_assert_int_eq(IOPCIDevice_Open(rig.pci, rig.client, 0), kIOReturnOffline);
+	expect_reason("IOService stops or has stopped");
+	IOService *other = make_client();
 	ck_assert_int_eq(IOPCIDevice_Open(rig.pci, other, 0), kIOReturnSuccess);
 	OSObjectRelease(other);
 	rig_deinit(&rig);
@@ -610,9 +628,9 @@ START_TEST(identity_is_what_matching_wants)
 END_TEST
 
 UNIT_TESTS("pci-device", session_is_exclusive, open_takes_a_service, close_makes_the_device_quiet,
-	   stopped_client_is_closed, nothing_answers_without_a_session,
-	   configuration_is_read_and_written, memory_is_read_and_written,
-	   memory_accesses_are_bounded, bars_are_described, device_memory_is_given_to_its_holder,
-	   device_memory_is_refused_with_a_reason, vanished_memory_is_an_error,
-	   capabilities_are_found, lost_device_answers_nothing,
+	   stopped_client_is_closed, a_service_that_stopped_opens_nothing,
+	   nothing_answers_without_a_session, configuration_is_read_and_written,
+	   memory_is_read_and_written, memory_accesses_are_bounded, bars_are_described,
+	   device_memory_is_given_to_its_holder, device_memory_is_refused_with_a_reason,
+	   vanished_memory_is_an_error, capabilities_are_found, lost_device_answers_nothing,
 	   changed_device_is_not_the_matched_one, identity_is_what_matching_wants)

@@ -140,6 +140,7 @@ kern_return_t service_start(IOService *service, IOService *provider)
 void service_stop(IOService *service)
 {
 	struct IOService_IVars *iv = service->ivars;
+	atomic_store(&iv->ending, true);
 	if (iv->provider == NULL)
 		return;
 	IOService_Stop(service, iv->provider);
@@ -261,6 +262,14 @@ kern_return_t IMPL(IOService, Terminate)
 	if (ret != kIOReturnSuccess)
 		return ret;
 	return host_terminate(self);
+}
+
+kern_return_t service_may_open(IOService *client)
+{
+	if (client->ivars == NULL || !atomic_load(&client->ivars->ending))
+		return kIOReturnSuccess;
+	return refuse(kIOReturnOffline, "Open: %s stops or has stopped: it opens nothing any more",
+		      IOService_as_OSObject(client)->meta->name);
 }
 
 /* --- as CopyDispatchQueue sees it --- */

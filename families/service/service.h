@@ -28,6 +28,7 @@ struct IOService_IVars {
 	struct interrupts *interrupts; // kept; of a provider that interrupts; NULL: none
 	struct action_set *actions;    // kept; cancelled when it has stopped
 	_Atomic uint32_t stopped;      // 1 once the base class's Stop was reached
+	_Atomic bool ending;           // its Stop has begun, or is over
 
 	/* Of a user client: the call that its connection has it execute; NULL: none. */
 	struct served_call *_Atomic call;
@@ -47,6 +48,10 @@ void service_stop(IOService *service);
 
 /* A service without a host is a provider: it is not this driver's to change. */
 kern_return_t service_need_host(IOService *self, const char *what);
+
+/* May `client` open a provider? Not from its Stop on, after which nobody would close it. A family
+ * asks where its client_stopped comes later than the answer. kIOReturnOffline with a reason. */
+kern_return_t service_may_open(IOService *client);
 
 /* Make an instance of the class that `properties` names as IOUserClass: init()ed, with a default
  * queue. Returned. Refuses with a reason: no such key, no such class, not an IOService. */

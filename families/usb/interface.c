@@ -56,6 +56,10 @@ static kern_return_t session_begin(void *context)
 		return refuse(kIOReturnExclusiveAccess, "interface %u is open already, for %s",
 			      device->interface_number,
 			      device->opener == call->client ? "this service" : "another service");
+	kern_return_t may =
+		service_may_open(call->client); // if so, its end comes to this queue later
+	if (may != kIOReturnSuccess)
+		return may;
 	reason_clear();
 	int error = device->ops->claim(device->backend, device->interface_number);
 	if (error != 0) {
