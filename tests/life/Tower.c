@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include <DriverKit/IOLib.h>
 
@@ -162,7 +163,10 @@ kern_return_t IMPL(Nub, Start)
 kern_return_t IMPL(Nub, Stop)
 {
 	IOLog("life: nub %llu stops", (unsigned long long)self->ivars->number);
-	if (the_manner == MANNER_NUB_HANGS && self->ivars->number == 2)
+	bool is_twig = self->ivars->number == 2;
+	if (the_manner == MANNER_NUB_DIES && is_twig)
+		abort();
+	if (the_manner == MANNER_NUB_HANGS && is_twig)
 		return kIOReturnSuccess;
 	return Nub_super_Stop(self, provider);
 }
@@ -199,6 +203,8 @@ kern_return_t IMPL(Story, Stop)
 	kern_return_t ret = Nub_Ask(OSDynamicCast(Nub, provider), &number, &manner);
 	IOLog("life: story %llu stops: %s", (unsigned long long)self->ivars->number,
 	      IOReturnString(ret));
+	if (manner == MANNER_STORY_DIES)
+		abort();
 	if (manner == MANNER_STORY_HANGS)
 		return kIOReturnSuccess;
 	return Story_super_Stop(self, provider);

@@ -6,6 +6,7 @@
  */
 
 #include <check.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,22 +43,26 @@ static unsigned count_in_log(const char *part)
 	return n;
 }
 
+static unsigned count_services(const char *class_name)
+{
+	unsigned n = 0;
+	io_service_t service;
+	io_iterator_t all = IO_OBJECT_NULL;
+	ck_assert_int_eq(IOServiceGetMatchingServices(kIOMainPortDefault,
+						      IOServiceMatching(class_name), &all),
+			 kIOReturnSuccess);
+	for (; (service = IOIteratorNext(all)) != IO_OBJECT_NULL; n++)
+		IOObjectRelease(service);
+	IOObjectRelease(all);
+	return n;
+}
+
 /* Two roofs are the last to come. */
 static void await_roofs(void)
 {
 	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
-	unsigned n = 0;
-	while (n < 2) {
-		ck_assert_msg(clock_now_ns() < deadline, "%u roofs", n);
-		io_iterator_t all = IO_OBJECT_NULL;
-		ck_assert_int_eq(IOServiceGetMatchingServices(kIOMainPortDefault,
-							      IOServiceMatching("Roof"), &all),
-				 kIOReturnSuccess);
-		io_service_t roof;
-		for (n = 0; (roof = IOIteratorNext(all)) != IO_OBJECT_NULL; n++)
-			IOObjectRelease(roof);
-		IOObjectRelease(all);
-	}
+	while (count_services("Roof") < 2)
+		ck_assert_msg(clock_now_ns() < deadline, "no two roofs:\n%s", read_log());
 }
 
 /* The process of the one service of the class, once it is another than `old`. */
@@ -234,6 +239,54 @@ START_TEST(what_is_terminated_and_does_not_stop_ends_its_process)
 }
 END_TEST
 
+/* Its end is its Stop's: what was below goes on ending, and nothing starts it again. */
+START_TEST(a_client_that_dies_in_its_stop_has_stopped)
+{
+	start("LIFE_APART");
+	must(TOWER_MANNER, MANNER_STORY_DIES);
+	must(TOWER_TERMINATE, 0);
+	await(TOWER_NUBS, 0);
+	ck_assert_uint_eq(count_services("Story"), 0);
+	stop();
+	check_order("life: story 2 stops", "life: nub 2 stops");
+	check_order("life: nub 2 stops", "life: story 1 stops");
+	check_order("life: story 1 stops", "life: nub 1 stops");
+	end();
+}
+END_TEST
+
+/* Whoever dies in the Stop of what it made starts again, with all of it. */
+START_TEST(a_driver_that_dies_in_a_stop_comes_again)
+{
+	start(kinds[_i]);
+	uint64_t pid = await_process("Ground", 0);
+	must(TOWER_MANNER, MANNER_NUB_DIES);
+	must(TOWER_TERMINATE, 0);
+	await_process("Ground", pid);
+	await_roofs();
+	await(TOWER_NUBS, 2);
+	stop();
+	end();
+}
+END_TEST
+
+/* The end meets services that are being started again. */
+START_TEST(clients_that_have_just_died_are_not_waited_for)
+{
+	start("LIFE_APART");
+	io_service_t story = rig_wait_service("Story");
+	pid_t pid = (pid_t)rig_number(story, "OpenDextProcess");
+	IOObjectRelease(story);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	must(TOWER_TERMINATE, 0);
+	await(TOWER_NUBS, 0);
+	ck_assert_uint_eq(count_services("Story") + count_services("Roof"), 0);
+	stop();
+	check_order("life: nub 2 stops", "life: nub 1 stops");
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("life");
@@ -243,6 +296,9 @@ int main(void)
 	tcase_add_loop_test(tc, a_whole_stack_ends_clients_first, 0, N_KINDS);
 	tcase_add_test(tc, a_client_that_does_not_stop_is_killed);
 	tcase_add_loop_test(tc, what_is_terminated_and_does_not_stop_ends_its_process, 0, N_KINDS);
+	tcase_add_test(tc, a_client_that_dies_in_its_stop_has_stopped);
+	tcase_add_loop_test(tc, a_driver_that_dies_in_a_stop_comes_again, 0, N_KINDS);
+	tcase_add_test(tc, clients_that_have_just_died_are_not_waited_for);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");

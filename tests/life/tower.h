@@ -12,4 +12,6 @@ enum tower_manner {
 	MANNER_GOOD,
 	MANNER_STORY_HANGS, // its Stop does not call the super
 	MANNER_NUB_HANGS,   // the twig's does not
+	MANNER_STORY_DIES,  // in its Stop
+	MANNER_NUB_DIES,    // the twig, in its Stop
 };
