@@ -275,6 +275,19 @@ kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32
 	return *connect != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
 }
 
+int IOServiceOpenAsFileDescriptor(io_service_t service, int oflag)
+{
+	uint64_t id;
+	(void)oflag;
+	reason_clear();
+	kern_return_t status = entry_get_id(service, &id);
+	if (status != kIOReturnSuccess)
+		return status;
+	return refuse(kIOReturnUnsupported,
+		      "no one descriptor is a connection: use IOServiceOpen, and wait with "
+		      "dext_notification_port_get_fd");
+}
+
 kern_return_t IOServiceClose(io_connect_t connect)
 {
 	reason_clear();
@@ -320,34 +333,6 @@ kern_return_t IOConnectGetService(io_connect_t connect, io_service_t *service)
 	*service = entry_new(c->entry);
 	connection_unref(c);
 	return *service != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
-}
-
-/* --- properties, which a driver's user client has none to set of --- */
-
-kern_return_t IOConnectSetProperties(io_connect_t connect, OSDictionary *properties)
-{
-	reason_clear();
-	struct connection *c = connection_get(connect);
-	if (c == NULL)
-		return kIOReturnBadArgument;
-	connection_unref(c);
-	if (properties == NULL)
-		return refuse(kIOReturnBadArgument, "properties is NULL");
-	return refuse(kIOReturnUnsupported,
-		      "a driver's user client takes no properties: call a method of the driver");
-}
-
-kern_return_t IOConnectSetProperty(io_connect_t connect, const char *key, OSObject *value)
-{
-	reason_clear();
-	if (key == NULL || value == NULL)
-		return refuse(kIOReturnBadArgument, "key or value is NULL");
-	OSDictionary *one = OSDictionary_withCapacity(1);
-	kern_return_t status = one != NULL && OSDictionary_setObject(one, key, value)
-				       ? IOConnectSetProperties(connect, one)
-				       : refuse(kIOReturnNoMemory, "out of memory");
-	OSObjectRelease(one);
-	return status;
 }
 
 /* --- latency --- */

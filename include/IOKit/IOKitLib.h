@@ -186,6 +186,10 @@ kern_return_t IOKitWaitQuiet(mach_port_t mainPort, const mach_timespec_t *waitTi
  * needs nothing else. kIOReturnNotPermitted: dextd's policy: the reason says which rule. */
 kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32_t type,
 			    io_connect_t *connect);
+/* kIOReturnUnsupported, always: a connection is shared memory, a socket and doorbells, and no one
+ * descriptor stands for it. What there is to wait for has one: dext_notification_port_get_fd
+ * (<opendext/client.h>). `oflag`: as for open(). A negative number, as all errors are. */
+int IOServiceOpenAsFileDescriptor(io_service_t service, int oflag);
 /* Close and release. Calls under way on other threads end; what is mapped is unmapped. Outstanding
  * asynchronous calls complete with kIOReturnAborted. */
 kern_return_t IOServiceClose(io_connect_t connect);
@@ -350,3 +354,6 @@ kern_return_t IOServiceAddInterestNotification(IONotificationPortRef notify, io_
 #ifdef __cplusplus
 }
 #endif
+
+/* The same calls as Core Foundation's users know them. */
+#include <IOKit/IOKitCF.h>

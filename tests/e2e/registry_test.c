@@ -5,6 +5,7 @@
  */
 
 #include <check.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,6 +215,102 @@ START_TEST(a_user_client_takes_no_properties)
 }
 END_TEST
 
+/* --- the names with CF --- */
+
+START_TEST(core_foundations_names_lead_to_the_same)
+{
+	const IOOptionBits up = kIORegistryIterateRecursively | kIORegistryIterateParents;
+	io_registry_entry_t client = find_client();
+	OSDictionary *properties = NULL;
+	ck_assert_int_eq(IORegistryEntryCreateCFProperties(service, &properties,
+							   kCFAllocatorDefault, kNilOptions),
+			 kIOReturnSuccess);
+	OSObject *value = IORegistryEntryCreateCFProperty(service, CFSTR("OpenDextProcess"),
+							  kCFAllocatorDefault, kNilOptions);
+	ck_assert_ptr_nonnull(OSDynamicCast(OSNumber, value));
+	ck_assert(OSObject_isEqualTo(value, OSDictionary_getObject(properties, "OpenDextProcess")));
+	OSObject *same = IORegistryEntrySearchCFProperty(
+		client, kIOServicePlane, CFSTR("OpenDextProcess"), kCFAllocatorDefault, up);
+	ck_assert_ptr_nonnull(same);
+	ck_assert(OSObject_isEqualTo(value, same));
+	OSObjectRelease(same);
+	OSObjectRelease(value);
+	OSObjectRelease(properties);
+	value = IORegistryEntrySearchCFProperty(service, kIOServicePlane,
+						CFSTR("IOUserClientCreator"), kCFAllocatorDefault,
+						kIORegistryIterateRecursively);
+	ck_assert_ptr_nonnull(OSDynamicCast(OSString, value));
+	OSObjectRelease(value);
+
+	ck_assert_ptr_null(IORegistryEntrySearchCFProperty(service, kIOServicePlane,
+							   CFSTR("IOUserClientCreator"),
+							   kCFAllocatorDefault, kNilOptions));
+	assert_reason("no property IOUserClientCreator");
+	ck_assert_ptr_null(IORegistryEntryCreateCFProperty(service, CFSTR("NoSuch"),
+							   kCFAllocatorDefault, kNilOptions));
+	assert_reason("no property NoSuch");
+	ck_assert_ptr_null(
+		IORegistryEntryCreateCFProperty(service, NULL, kCFAllocatorDefault, kNilOptions));
+	assert_reason("NULL");
+	IOObjectRelease(client);
+}
+END_TEST
+
+START_TEST(another_allocator_and_options_are_refused)
+{
+	OSDictionary *properties = NULL;
+	ck_assert_int_eq(IORegistryEntryCreateCFProperties(service, &properties, &properties, 0),
+			 kIOReturnBadArgument);
+	assert_reason("kCFAllocatorDefault");
+	ck_assert_int_eq(IORegistryEntryCreateCFProperties(service, &properties, NULL, 1),
+			 kIOReturnBadArgument);
+	assert_reason("options 0x1");
+	ck_assert_ptr_null(
+		IORegistryEntryCreateCFProperty(service, "OpenDextProcess", &properties, 0));
+	ck_assert_ptr_null(IORegistryEntryCreateCFProperty(service, "OpenDextProcess", NULL, 1));
+	ck_assert_ptr_null(IORegistryEntrySearchCFProperty(service, kIOServicePlane,
+							   "OpenDextProcess", &properties, 0));
+	ck_assert_ptr_null(properties);
+}
+END_TEST
+
+START_TEST(an_application_sets_no_properties)
+{
+	OSNumber *number = OSNumber_withNumber(1, 32);
+	OSObject *value = OSNumber_as_OSObject(number);
+	OSDictionary *one = OSDictionary_withCapacity(1);
+	OSObject *properties = OSDictionary_as_OSObject(one);
+	ck_assert(OSDictionary_setObject(one, "key", value));
+	ck_assert_int_eq(IORegistryEntrySetCFProperties(service, properties), kIOReturnUnsupported);
+	assert_reason("call a method of the driver");
+	ck_assert_int_eq(IORegistryEntrySetCFProperty(service, "key", value), kIOReturnUnsupported);
+	ck_assert_int_eq(IORegistryEntrySetCFProperty(service, NULL, value), kIOReturnBadArgument);
+	ck_assert_int_eq(IORegistryEntrySetCFProperties(service, NULL), kIOReturnBadArgument);
+	ck_assert_int_eq(IORegistryEntrySetCFProperties(connection, properties),
+			 kIOReturnBadArgument);
+	ck_assert_ptr_null(IORegistryEntryCreateCFProperty(service, "key", NULL, 0));
+
+	ck_assert_int_eq(IOConnectSetCFProperties(connection, properties), kIOReturnUnsupported);
+	assert_reason("call a method of the driver");
+	ck_assert_int_eq(IOConnectSetCFProperty(connection, "key", value), kIOReturnUnsupported);
+	ck_assert_int_eq(IOConnectSetCFProperties(connection, value), kIOReturnBadArgument);
+	assert_reason("no dictionary");
+	ck_assert_int_eq(IOConnectSetCFProperty(connection, NULL, value), kIOReturnBadArgument);
+	ck_assert_int_eq(IOConnectSetCFProperties(service, properties), kIOReturnBadArgument);
+	OSObjectRelease(one);
+	OSObjectRelease(number);
+}
+END_TEST
+
+START_TEST(no_descriptor_is_a_connection)
+{
+	ck_assert_int_eq(IOServiceOpenAsFileDescriptor(service, O_RDWR), kIOReturnUnsupported);
+	assert_reason("dext_notification_port_get_fd");
+	ck_assert_int_eq(IOServiceOpenAsFileDescriptor(connection, O_RDWR), kIOReturnBadArgument);
+	ck_assert_int_lt(IOServiceOpenAsFileDescriptor(IO_OBJECT_NULL, O_RDWR), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("e2e-registry");
@@ -226,6 +323,10 @@ int main(void)
 	tcase_add_test(tc, there_are_no_bsd_names);
 	tcase_add_test(tc, a_connection_is_closed_once);
 	tcase_add_test(tc, a_user_client_takes_no_properties);
+	tcase_add_test(tc, core_foundations_names_lead_to_the_same);
+	tcase_add_test(tc, another_allocator_and_options_are_refused);
+	tcase_add_test(tc, an_application_sets_no_properties);
+	tcase_add_test(tc, no_descriptor_is_a_connection);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");
