@@ -18,6 +18,7 @@
 #include <client/connection.h>
 #include <client/output.h>
 #include <client/port.h>
+#include <client/region.h>
 #include <opendext/client.h>
 
 /* --- submit --- */
@@ -58,8 +59,8 @@ kern_return_t call_result(struct connection *c, int ret, const struct ring_reply
 			      RING_SLOTS, timeout_ms);
 	case -ESTALE:
 		return refuse(kIOReturnAborted,
-			      "the driver died before it executed this call, and its structure "
-			      "was not shared with the new one");
+			      "the driver died before it executed this call, and the memory that "
+			      "it relies on was not shared with the new one");
 	case -ECONNRESET:
 		return refuse(kIOReturnOffline, "the connection has ended: %s", reply->reason);
 	case -EBADMSG:
@@ -230,7 +231,6 @@ static kern_return_t try_with_buffer(struct connection *c, struct ring_request *
 				     struct ring_reply *reply)
 {
 	struct buffer *buffer;
-	reply->stale = false;
 	kern_return_t status = buffer_take(c, size, &buffer);
 	if (status != kIOReturnSuccess)
 		return status;
@@ -240,21 +240,20 @@ static kern_return_t try_with_buffer(struct connection *c, struct ring_request *
 	return status;
 }
 
-/* A driver that died before it executed the call had the buffer, and the next one has not: then
- * all over again. */
-static kern_return_t call_with_buffer(struct connection *c, struct ring_request *request,
-				      uint64_t size, const struct call_arguments *a,
-				      struct ring_reply *reply)
+static kern_return_t try_call(struct connection *c, struct ring_request *request, uint64_t size,
+			      const struct call_arguments *a, struct ring_reply *reply)
 {
-	kern_return_t status;
-	unsigned tries = 0;
-	do
-		status = try_with_buffer(c, request, size, a, reply);
-	while (reply->stale && ++tries < BUFFER_TRIES);
-	return status;
+	reply->stale = false;
+	kern_return_t status = connection_check_regions(c, &request->n_regions);
+	if (status != kIOReturnSuccess)
+		return status;
+	return size > 0 ? try_with_buffer(c, request, size, a, reply)
+			: call_once(c, request, NULL, a, reply);
 }
 
-/* async: 0, or the number of the asynchronous call. *generation: of the driver that answered. */
+/* async: 0, or the number of the asynchronous call. *generation: of the driver that answered. A
+ * driver that died before it executed the call had the memory that this relies on, and the next one
+ * has not: then all over again. */
 static kern_return_t call(struct connection *c, uint32_t selector, uint64_t async,
 			  const struct call_arguments *a, uint32_t *generation)
 {
@@ -263,10 +262,10 @@ static kern_return_t call(struct connection *c, uint32_t selector, uint64_t asyn
 	call_fill(&request, selector, async, a);
 	uint64_t size = call_buffer_size(&request);
 	kern_return_t status;
-	if (size > 0)
-		status = call_with_buffer(c, &request, size, a, &reply);
-	else
-		status = call_once(c, &request, NULL, a, &reply);
+	unsigned tries = 0;
+	do
+		status = try_call(c, &request, size, a, &reply);
+	while (reply.stale && ++tries < BUFFER_TRIES);
 	if (status == kIOReturnSuccess)
 		*generation = reply.generation;
 	return status;

@@ -56,6 +56,9 @@ struct connection {
 	struct list mappings;  // of struct mapping
 	struct list regions;   // of struct region
 	uint64_t n_registered; // regions so far
+
+	_Atomic uint32_t n_regions;          // that a driver knows of; written with the turn
+	_Atomic uint32_t regions_generation; // of the driver that knows of them all; 0: none does
 };
 
 static inline struct connection *connection_ref(struct connection *c)

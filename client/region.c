@@ -5,8 +5,10 @@
  * file, sealed so that it keeps its size, mapped here, and registered with the driver under the
  * address that it has here. From then on an address in it is a plain number of a call.
  *
- * The descriptor goes to the driver and is closed here: the mapping is enough. They are made and
- * freed one at a time, in the turn of the maps.
+ * They are made and freed one at a time, in the turn of the maps. The descriptor is kept: a driver
+ * that follows the one it went to is sent it too, before the first call that it executes. Such a
+ * call says how many there are, so one that was submitted too early, to the driver before, is
+ * refused as stale, unexecuted, and submitted again.
  */
 
 #include <errno.h>
@@ -22,17 +24,37 @@
 #include <client/region.h>
 #include <opendext/client.h>
 
+enum { TELLS_MAX = 512 }; // of all regions, until the drivers that die are too many
+
 struct region {
 	struct list link; // connection.regions
 	void *address;
-	size_t size; // whole pages
+	size_t size;         // whole pages
+	int fd;              // owned
+	uint32_t generation; // of the driver that knows of it; 0: none does
 };
 
 static void region_free(struct region *region)
 {
 	list_remove(&region->link);
 	munmap(region->address, region->size);
+	close_fdp(&region->fd);
 	free(region);
+}
+
+/* With the turn: after a driver was told of one, or before it is told to forget `leaving`. */
+static void count_regions(struct connection *c, const struct region *leaving)
+{
+	uint32_t n = 0, generation = ring_client_generation(c->ring), all = generation;
+	struct region *region;
+	list_for_each(region, &c->regions, link) {
+		if (region == leaving || region->generation == 0)
+			continue;
+		n++;
+		all = region->generation == generation ? all : 0;
+	}
+	atomic_store_explicit(&c->regions_generation, all, memory_order_relaxed);
+	atomic_store_explicit(&c->n_regions, n, memory_order_relaxed);
 }
 
 void connection_free_regions(struct connection *c)
@@ -56,8 +78,7 @@ static kern_return_t make_file(size_t size, int *out)
 }
 
 /* *stale: it went to a driver that is gone. */
-static kern_return_t try_to_tell(struct connection *c, const struct region *region, int fd,
-				 bool *stale)
+static kern_return_t try_to_tell(struct connection *c, struct region *region, bool *stale)
 {
 	struct ring_request request = { .kind = RING_REGISTER, .n_scalars = 3 };
 	struct ring_reply reply;
@@ -66,7 +87,7 @@ static kern_return_t try_to_tell(struct connection *c, const struct region *regi
 	if (status != kIOReturnSuccess)
 		return status;
 	uint64_t sequence = ++c->n_registered;
-	int ret = ring_socket_send(c->socket_fd, RING_SOCKET_REGION, sequence, fd);
+	int ret = ring_socket_send(c->socket_fd, RING_SOCKET_REGION, sequence, region->fd);
 	*stale = ret == -EPIPE || ret == -ECONNRESET;
 	if (*stale) {
 		connection_drain(c); // so that the next try waits for the new socket
@@ -80,15 +101,18 @@ static kern_return_t try_to_tell(struct connection *c, const struct region *regi
 	request.scalars[2] = sequence;
 	status = connection_call(c, &request, &reply);
 	*stale = reply.stale;
+	if (status == kIOReturnSuccess)
+		region->generation = reply.generation;
 	return status;
 }
 
-static kern_return_t tell(struct connection *c, const struct region *region, int fd)
+static kern_return_t tell(struct connection *c, struct region *region)
 {
 	bool stale = true;
 	kern_return_t status = kIOReturnSuccess;
 	for (unsigned tries = 0; stale && tries < BUFFER_TRIES; tries++)
-		status = try_to_tell(c, region, fd, &stale);
+		status = try_to_tell(c, region, &stale);
+	count_regions(c, NULL);
 	return status;
 }
 
@@ -107,14 +131,55 @@ static kern_return_t region_new(struct connection *c, size_t size, void **addres
 		free(region);
 		return status;
 	}
-	*region = (struct region){ .address = bytes, .size = size };
+	*region = (struct region){ .address = bytes, .size = size, .fd = steal_fd(&fd) };
 	list_append(&c->regions, &region->link);
-	status = tell(c, region, fd);
+	status = tell(c, region);
 	if (status == kIOReturnSuccess)
 		*address = region->address;
 	else
 		region_free(region);
 	return status;
+}
+
+/* --- another driver --- */
+
+static struct region *find_behind(struct connection *c)
+{
+	struct region *region;
+	list_for_each(region, &c->regions, link)
+		if (region->generation != ring_client_generation(c->ring))
+			return region;
+	return NULL;
+}
+
+/* As often as there are drivers that die. */
+static kern_return_t renew(struct connection *c)
+{
+	kern_return_t status = kIOReturnSuccess;
+	struct region *region;
+	for (unsigned tries = 0; tries < TELLS_MAX; tries++) {
+		region = find_behind(c);
+		if (region == NULL || status != kIOReturnSuccess)
+			return status;
+		status = tell(c, region);
+	}
+	return refuse(kIOReturnAborted, "driver after driver died before it had the buffers");
+}
+
+/* Of a connection that has ended, the call itself says why. */
+kern_return_t connection_renew_regions(struct connection *c)
+{
+	char why[REASON_MAX];
+	kern_return_t status = turn_take(&c->maps, "map or unmap");
+	if (status != kIOReturnSuccess)
+		return status;
+	status = renew(c);
+	turn_give(&c->maps);
+	if (status == kIOReturnSuccess || ring_client_is_closed(c->ring))
+		return kIOReturnSuccess;
+	memcpy(why, reason_last(), strlen(reason_last()) + 1);
+	return refuse(status, "a buffer cannot be shared with the driver that was started anew: %s",
+		      why);
 }
 
 /* --- the public calls --- */
@@ -169,10 +234,14 @@ static kern_return_t forget(struct connection *c, const void *address)
 			      "gave",
 			      address);
 	request.scalars[0] = (uint64_t)(uintptr_t)address;
+	count_regions(c, region); // a call that comes before must not wait for it
 	kern_return_t status = connection_call(c, &request, &reply);
-	if (status == kIOReturnTimeout || status == kIOReturnNoResources)
+	if (status == kIOReturnTimeout || status == kIOReturnNoResources) {
+		count_regions(c, NULL);
 		return status;
+	}
 	region_free(region);
+	count_regions(c, NULL);
 	reason_clear();
 	return kIOReturnSuccess;
 }

@@ -27,6 +27,7 @@
 #include <client/buffer.h>
 #include <client/call.h>
 #include <client/connection.h>
+#include <client/region.h>
 #include <client/submission.h>
 #include <opendext/client.h>
 
@@ -148,7 +149,9 @@ static kern_return_t submit(struct connection *c, uint32_t selector, const struc
 	s->buffer = NULL;
 	s->timeout_ms = dext_call_timeout_get();
 	s->deadline_ns = clock_coarse_deadline_ns(s->timeout_ms);
-	kern_return_t status = take_buffer(c, s, &request, a);
+	kern_return_t status = connection_check_regions(c, &request.n_regions);
+	if (status == kIOReturnSuccess)
+		status = take_buffer(c, s, &request, a);
 	if (status != kIOReturnSuccess)
 		return status;
 	status = post(c, s, &request, more_follow);

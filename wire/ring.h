@@ -68,7 +68,9 @@ struct ring_request {
 	uint64_t async; // the application's reference for an asynchronous call; 0: synchronous
 	uint32_t n_scalars, n_scalars_out;          // in; room for out
 	uint32_t structure_size, structure_out_max; // in; room for out, or RING_VARIABLE
-	uint32_t buffer; // 1 + the number of the buffer that holds what is larger than a block
+	uint32_t buffer;    // 1 + the number of the buffer that holds what is larger than a block
+	uint32_t n_regions; // RING_CALL: as many are registered: a dext that knows of fewer is to
+			    // refuse the call as stale; below 65536
 	uint64_t scalars[RING_SCALARS];
 	uint8_t structure[RING_BLOCK]; // structure_size bytes are valid, if they are no more
 };

@@ -211,7 +211,7 @@ static void write_request(struct ring_client *c, uint32_t index, const struct ri
 	store(&slot->n_scalars_out, request->n_scalars_out);
 	store(&slot->structure_size, request->structure_size);
 	store(&slot->structure_out_max, request->structure_out_max);
-	store(&slot->buffer, request->buffer);
+	store(&slot->memory, ring_memory_word(request));
 	store(&slot->caller_cpu, waiting_here());
 	ring_store(slot->payload, request->scalars, request->n_scalars * 8);
 	if (request->structure_size <= RING_BLOCK)
@@ -396,6 +396,7 @@ static int finish_call(struct ring_client *c, const struct ring_call *call,
 static bool is_valid(const struct ring_request *request)
 {
 	return request->n_scalars <= RING_SCALARS && request->n_scalars_out <= RING_SCALARS &&
+	       request->buffer <= UINT16_MAX && request->n_regions <= UINT16_MAX &&
 	       ring_sizes_are_valid(request);
 }
 

@@ -26,7 +26,7 @@ static void forge_sizes(uint32_t size, uint32_t room, uint32_t buffer)
 	ck_assert_int_eq(ring_client_call(p.client, &request, &reply, 0), -ETIMEDOUT);
 	atomic_store(&view.slots[request.slot].structure_size, size);
 	atomic_store(&view.slots[request.slot].structure_out_max, room);
-	atomic_store(&view.slots[request.slot].buffer, buffer);
+	atomic_store(&view.slots[request.slot].memory, buffer);
 	ck_assert_int_eq(ring_server_next(p.server, &request), -EBADMSG);
 	ring_view_deinit(&view);
 	pair_deinit(&p);

@@ -94,7 +94,7 @@ struct ring_slot {
 	_Atomic uint32_t status;
 	_Atomic uint32_t generation; // of the ring, when the dext answered
 	_Atomic uint32_t caller_cpu; // where the caller posted it, as waiting_here
-	_Atomic uint32_t buffer;     // as in struct ring_request
+	_Atomic uint32_t memory;     // ring_memory_word
 	_Atomic uint64_t payload[RING_PAYLOAD / 8];
 };
 
@@ -163,6 +163,18 @@ static inline _Atomic uint64_t *ring_structure(const struct ring_view *view, uin
 	if (n_scalars * 8 + structure_size <= RING_PAYLOAD)
 		return view->slots[slot].payload + n_scalars;
 	return ring_block(view, slot);
+}
+
+/* What a request says of memory beside the ring: its buffer below, its regions above. */
+static inline uint32_t ring_memory_word(const struct ring_request *request)
+{
+	return request->n_regions << 16 | request->buffer;
+}
+
+static inline void ring_take_memory_word(struct ring_request *request, uint32_t word)
+{
+	request->buffer = word & 0xffff;
+	request->n_regions = word >> 16;
 }
 
 /* Are both sizes what a call of this kind may have, with a buffer where one is needed? */

@@ -114,7 +114,7 @@ static int copy_request(const struct ring_server *s, uint32_t index, uint64_t ti
 	request->n_scalars_out = load(&slot->n_scalars_out);
 	request->structure_size = load(&slot->structure_size);
 	request->structure_out_max = load(&slot->structure_out_max);
-	request->buffer = load(&slot->buffer);
+	ring_take_memory_word(request, load(&slot->memory));
 
 	if (request->sequence != ticket)
 		return -EBADMSG;

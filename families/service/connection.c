@@ -320,11 +320,15 @@ static void serve_unregister(struct connection *c, const struct ring_request *re
 
 /* --- turns --- */
 
-/* It relies on a buffer that a predecessor was given. */
+/* It relies on memory that a predecessor was given, and the application has yet to give here. */
 static bool is_stale(const struct connection *c, const struct ring_request *request)
 {
-	return ring_server_generation(c->ring) > 1 && request->kind == RING_CALL &&
-	       ring_needs_buffer(request) && !buffers_has(c->buffers, request->buffer - 1);
+	if (ring_server_generation(c->ring) == 1 || request->kind != RING_CALL)
+		return false;
+	if (ring_needs_buffer(request) && !buffers_has(c->buffers, request->buffer - 1))
+		return true;
+	return request->n_regions > 0 &&
+	       regions_count(user_client_regions(c->client)) < request->n_regions;
 }
 
 /* A buffer that was sent to a predecessor. */

@@ -49,6 +49,16 @@ struct regions *regions_free(struct regions *regions)
 	return NULL;
 }
 
+unsigned regions_count(struct regions *regions)
+{
+	if (regions == NULL)
+		return 0;
+	pthread_mutex_lock(&regions->lock);
+	unsigned n = regions->n;
+	pthread_mutex_unlock(&regions->lock);
+	return n;
+}
+
 /* With the lock held. */
 static kern_return_t check_new(const struct regions *regions, uint64_t address, uint64_t size)
 {

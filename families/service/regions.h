@@ -23,6 +23,7 @@ kern_return_t regions_add(struct regions *regions, uint64_t address, uint64_t si
 			  IOMemoryDescriptor *memory);
 /* Forget the one that begins at `address`; what was made of it stays. */
 kern_return_t regions_remove(struct regions *regions, uint64_t address);
+unsigned regions_count(struct regions *regions); // may be NULL: 0
 /* The connection has ended: forget all. */
 void regions_clear(struct regions *regions);
 

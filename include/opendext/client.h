@@ -132,9 +132,10 @@ kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency l
  * It must be such memory, and no other: a driver has no access to this process, and what it is to
  * see, it must be given beforehand, in a file that cannot shrink while it works. At most 64 of them
  * for a connection. They end with dext_buffer_free or IOServiceClose; what the driver made of one
- * until then, it keeps. A driver that was restarted knows none of them: free them, and make others.
- * kIOReturnNoResources: this process shares as much with the driver as is
- * left for all others.
+ * until then, it keeps. Each has a descriptor of this process, so that a driver that follows the
+ * one it was made for can be given it too: before its first call, so the address stays good for
+ * calls, though what the driver had made of it is gone. kIOReturnNoResources: this process shares
+ * as much with the driver as is left for all others.
  */
 kern_return_t dext_buffer_create(io_connect_t connect, size_t size, void **address);
 /* kIOReturnTimeout: the driver was not told in time, and the buffer is still there. */
@@ -146,10 +147,12 @@ kern_return_t dext_buffer_free(io_connect_t connect, void *address);
  * begun is executed by the new one. One that it was executing is executed anew if its method is
  * declared DEXT_IDEMPOTENT; else it ends with kIOReturnAborted and a reason. An asynchronous call
  * that it had accepted and not completed completes with kIOReturnAborted (in the callback,
- * dext_last_reason says why). A call of dext_call_submit with a structure above 4096 bytes that it
- * had not begun is aborted, too. Calls made meanwhile wait, within their time limit. Mapped memory
- * stays mapped, but is the dead driver's: map it again. What the driver kept of this connection is
- * gone. When no driver follows, the connection ends, and every call says so.
+ * dext_last_reason says why). A call of dext_call_submit that it had not begun is aborted,
+ * too, if it has a structure above 4096 bytes or the connection has buffers of dext_buffer_create.
+ * Calls made meanwhile wait, within their time limit. Mapped memory stays mapped, but is the dead
+ * driver's: map it again. The new driver is given the buffers of dext_buffer_create before its
+ * first call. What the driver kept of this connection is gone. When no driver follows, the
+ * connection ends, and every call says so.
  *
  * `callback` is then called by dispatches of `notify`, once for each restart, after the completions
  * of what the restart has aborted. `generation` counts the drivers: the second is 2. A callback of

@@ -107,7 +107,7 @@ static void scribble_part(void)
 	if (which < N_SMALL)
 		atomic_store(small[which], value);
 	else if (which == N_SMALL + N_LARGE)
-		atomic_store(&slot->buffer, value % (RING_BUFFERS + 2));
+		atomic_store(&slot->memory, value % (RING_BUFFERS + 2) | (value & 0xffff0000U));
 	else
 		atomic_store(large[which - N_SMALL], (uint64_t)(int32_t)value);
 }
