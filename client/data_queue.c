@@ -6,6 +6,10 @@
  *
  * A driver that waits is told by a call of the method that it offers for that: a call finds the
  * driver's thread wherever it sleeps, and costs nothing as long as the driver is busy.
+ *
+ * Memory of a driver that died stays as it was left. What is in it is taken out first; then the
+ * queue of the driver that follows is mapped in its place. That there is one, the ring says; one
+ * who sleeps on a word of the dead one's memory looks there twice a second.
  */
 
 #include <IOKit/IODataQueueClient.h>
@@ -15,10 +19,15 @@
 
 #include <base/clock.h>
 #include <base/reason.h>
+#include <client/connection.h>
 #include <wire/data_queue.h>
+
+#define LOOK_NS 500000000U
 
 struct IODataQueueMemory {
 	io_connect_t connect;
+	struct connection *connection; // a reference
+	uint32_t generation;           // of the driver whose memory this is, or one before it
 	uint32_t type, selector;
 	mach_vm_address_t address;
 	struct data_queue producer, consumer;
@@ -37,66 +46,134 @@ static kern_return_t corrupt(const char *call)
 		      call);
 }
 
+/* --- the memory --- */
+
+static void unmap(const IODataQueueMemory *queue, mach_vm_address_t address)
+{
+	IOConnectUnmapMemory64(queue->connect, queue->type, mach_task_self(), address);
+}
+
+/* Of the driver that there is now. The generation is read first: a driver that comes in between is
+ * followed once more. */
+static kern_return_t map(IODataQueueMemory *queue)
+{
+	struct data_queue producer, consumer;
+	mach_vm_address_t address = 0;
+	mach_vm_size_t size = 0;
+	uint32_t generation = ring_client_generation(queue->connection->ring);
+	kern_return_t ret = IOConnectMapMemory64(queue->connect, queue->type, mach_task_self(),
+						 &address, &size, kIOMapAnywhere);
+	if (ret != kIOReturnSuccess)
+		return ret;
+	void *memory = (void *)(uintptr_t)address;
+	if (data_queue_open_producer(&producer, memory, size) < 0 ||
+	    data_queue_open_consumer(&consumer, memory, size) < 0) {
+		unmap(queue, address);
+		return refuse(kIOReturnUnformattedMedia,
+			      "the driver's memory of type %u holds no data queue", queue->type);
+	}
+	queue->generation = generation;
+	queue->address = address;
+	queue->producer = producer;
+	queue->consumer = consumer;
+	return kIOReturnSuccess;
+}
+
+static bool is_behind(const IODataQueueMemory *queue)
+{
+	return queue->generation != ring_client_generation(queue->connection->ring);
+}
+
+/* Go on with the driver that follows. */
+static kern_return_t follow(IODataQueueMemory *queue)
+{
+	mach_vm_address_t before = queue->address;
+	kern_return_t ret = map(queue);
+	if (ret == kIOReturnSuccess)
+		unmap(queue, before);
+	return ret;
+}
+
 kern_return_t dext_data_queue_open(io_connect_t connect, uint32_t type, uint32_t selector,
 				   IODataQueueMemory **queue)
 {
-	mach_vm_address_t address = 0;
-	mach_vm_size_t size = 0;
-
 	if (queue == NULL)
 		return no_queue("dext_data_queue_open");
+	struct connection *c = connection_get(connect);
+	if (c == NULL)
+		return kIOReturnBadArgument;
 	IODataQueueMemory *made = calloc(1, sizeof(*made));
-	if (made == NULL)
+	if (made == NULL) {
+		connection_unref(c);
 		return refuse(kIOReturnNoMemory, "out of memory");
-	kern_return_t ret = IOConnectMapMemory64(connect, type, mach_task_self(), &address, &size,
-						 kIOMapAnywhere);
-	if (ret != kIOReturnSuccess) {
-		free(made);
-		return ret;
 	}
 	made->connect = connect;
+	made->connection = c;
 	made->type = type;
 	made->selector = selector;
-	made->address = address;
-	void *memory = (void *)(uintptr_t)address;
-	if (data_queue_open_producer(&made->producer, memory, size) < 0 ||
-	    data_queue_open_consumer(&made->consumer, memory, size) < 0) {
-		dext_data_queue_close(made);
-		return refuse(kIOReturnUnformattedMedia,
-			      "the driver's memory of type %u holds no data queue", type);
+	kern_return_t ret = map(made);
+	if (ret == kIOReturnSuccess) {
+		*queue = made;
+		return ret;
 	}
-	*queue = made;
-	return kIOReturnSuccess;
+	connection_unref(c);
+	free(made);
+	return ret;
 }
 
 void dext_data_queue_close(IODataQueueMemory *queue)
 {
 	if (queue == NULL)
 		return;
-	IOConnectUnmapMemory64(queue->connect, queue->type, mach_task_self(), queue->address);
+	unmap(queue, queue->address);
+	connection_unref(queue->connection);
 	free(queue->copy);
 	free(queue);
 }
 
+/* --- entries --- */
+
 static kern_return_t tell_driver(IODataQueueMemory *queue, enum data_queue_wait whom, uint64_t what)
 {
-	if (whom == DATA_QUEUE_AWAKE || queue->selector == DEXT_DATA_QUEUE_NO_SELECTOR)
+	if (whom == DATA_QUEUE_AWAKE || queue->selector == DEXT_DATA_QUEUE_NO_SELECTOR ||
+	    is_behind(queue))
 		return kIOReturnSuccess;
 	return IOConnectCallScalarMethod(queue->connect, queue->selector, &what, 1, NULL, NULL);
 }
 
 bool IODataQueueDataAvailable(IODataQueueMemory *queue)
 {
-	return queue != NULL && data_queue_has_data(&queue->consumer);
+	if (queue == NULL)
+		return false;
+	if (!data_queue_has_data(&queue->consumer) && is_behind(queue))
+		follow(queue);
+	return data_queue_has_data(&queue->consumer);
+}
+
+/* Until there is data, or it is time to look whether the driver is still the same. */
+static bool wait_for_data(IODataQueueMemory *queue, uint64_t deadline_ns)
+{
+	uint64_t look_ns = clock_now_ns() + LOOK_NS;
+	return data_queue_wait(&queue->consumer, look_ns < deadline_ns ? look_ns : deadline_ns) ==
+	       0;
 }
 
 kern_return_t dext_data_queue_wait(IODataQueueMemory *queue, uint32_t timeout_ms)
 {
+	uint64_t deadline_ns = clock_deadline_ns(timeout_ms);
 	if (queue == NULL)
 		return no_queue("dext_data_queue_wait");
-	if (data_queue_wait(&queue->consumer, clock_deadline_ns(timeout_ms)) == 0)
-		return kIOReturnSuccess;
-	return refuse(kIOReturnTimeout, "nothing was put into the queue in %u ms", timeout_ms);
+	while (!wait_for_data(queue, deadline_ns)) {
+		kern_return_t ret = is_behind(queue) ? follow(queue) : kIOReturnSuccess;
+		if (ret != kIOReturnSuccess)
+			return ret;
+		if (ring_client_is_closed(queue->connection->ring))
+			return refuse(kIOReturnOffline, "the connection has ended");
+		if (clock_now_ns() >= deadline_ns)
+			return refuse(kIOReturnTimeout, "nothing was put into the queue in %u ms",
+				      timeout_ms);
+	}
+	return kIOReturnSuccess;
 }
 
 static kern_return_t peek(IODataQueueMemory *queue, const char *call, const void **data,
@@ -104,6 +181,12 @@ static kern_return_t peek(IODataQueueMemory *queue, const char *call, const void
 {
 	int ret = data_queue_peek(&queue->consumer, data, size);
 
+	if (ret == DATA_QUEUE_EMPTY && is_behind(queue)) {
+		kern_return_t status = follow(queue);
+		if (status != kIOReturnSuccess)
+			return status;
+		ret = data_queue_peek(&queue->consumer, data, size);
+	}
 	if (ret < 0)
 		return corrupt(call);
 	if (ret == DATA_QUEUE_EMPTY)
@@ -161,6 +244,9 @@ kern_return_t IODataQueueEnqueue(IODataQueueMemory *queue, const void *data, uin
 
 	if (queue == NULL || (data == NULL && dataSize != 0))
 		return no_queue("IODataQueueEnqueue");
+	kern_return_t status = is_behind(queue) ? follow(queue) : kIOReturnSuccess;
+	if (status != kIOReturnSuccess)
+		return status;
 	int ret = data_queue_reserve(&queue->producer, dataSize, &room);
 	if (ret < 0)
 		return corrupt("IODataQueueEnqueue");

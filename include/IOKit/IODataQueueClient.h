@@ -7,6 +7,12 @@
  * the two agreed on. The calls on one queue come one after the other, from any thread; wait may
  * run beside none of them.
  *
+ * A queue outlives its driver's process, as a connection does (<opendext/client.h>): what a driver
+ * that died had put in is taken out, and then the queue is that which its successor gives for the
+ * same type. What the dead driver had not taken out is gone. The first call that goes over to a
+ * successor's queue maps it, and so may block within the time limit of a call; when that fails, the
+ * call on the queue fails with it.
+ *
  * IODataQueueMemory is a handle, not the memory itself: what the driver writes there is checked
  * against what the handle knows, and is kIOReturnError when it cannot be. The functions are
  * IOKit's; making a handle, and sleeping, are ours. dext_last_reason() (<opendext/client.h>) says
@@ -48,7 +54,9 @@ kern_return_t dext_data_queue_open(io_connect_t connect, uint32_t type, uint32_t
 /* Unmap the queue and forget it. NULL is allowed. */
 void dext_data_queue_close(IODataQueueMemory *queue);
 
-/* Sleep until there is an entry. kIOReturnTimeout after `timeout_ms`. */
+/* Sleep until there is an entry; of the driver's successor, too. kIOReturnTimeout after
+ * `timeout_ms`. kIOReturnOffline: the connection has ended, which may be noticed half a second
+ * later. */
 kern_return_t dext_data_queue_wait(IODataQueueMemory *queue, uint32_t timeout_ms);
 
 /* Is there an entry? */

@@ -151,8 +151,8 @@ kern_return_t dext_buffer_free(io_connect_t connect, void *address);
  * too, if it has a structure above 4096 bytes or the connection has buffers of dext_buffer_create.
  * Calls made meanwhile wait, within their time limit. Mapped memory stays mapped, but is the dead
  * driver's: map it again. The new driver is given the buffers of dext_buffer_create before its
- * first call. What the driver kept of this connection is gone. When no driver follows, the
- * connection ends, and every call says so.
+ * first call, and data queues go on with its queues. What the driver kept of this connection is
+ * gone. When no driver follows, the connection ends, and every call says so.
  *
  * `callback` is then called by dispatches of `notify`, once for each restart, after the completions
  * of what the restart has aborted. `generation` counts the drivers: the second is 2. A callback of

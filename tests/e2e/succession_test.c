@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <IOKit/IODataQueueClient.h>
 #include <client/connection.h>
 #include <wire/ring_layout.h>
 
@@ -298,6 +299,131 @@ START_TEST(threads_go_on)
 }
 END_TEST
 
+/* --- data queues --- */
+
+static IODataQueueMemory *orders, *answers;
+
+static void open_queues(void)
+{
+	ck_assert_int_eq(
+		dext_data_queue_open(victim, VICTIM_TYPE_ORDERS, VICTIM_QUEUE_TELL, &orders),
+		kIOReturnSuccess);
+	ck_assert_int_eq(
+		dext_data_queue_open(victim, VICTIM_TYPE_ANSWERS, VICTIM_QUEUE_TELL, &answers),
+		kIOReturnSuccess);
+}
+
+static void close_queues(void)
+{
+	dext_data_queue_close(orders);
+	dext_data_queue_close(answers);
+}
+
+/* When it returns, another driver is there. */
+static void replace_driver(void)
+{
+	uint64_t in = 1, out;
+	uint32_t count = 1;
+	kill_driver();
+	ck_assert_int_eq(IOConnectCallScalarMethod(victim, VICTIM_ECHO, &in, 1, &out, &count),
+			 kIOReturnSuccess);
+}
+
+static void order(uint64_t number)
+{
+	kern_return_t ret = IODataQueueEnqueue(orders, &number, sizeof(number));
+	ck_assert_msg(ret == kIOReturnSuccess, "%s", dext_last_reason());
+}
+
+/* The driver puts in 0, 1, … */
+static void put_answers(uint64_t n)
+{
+	uint64_t fit = 0;
+	uint32_t count = 1;
+	ck_assert_int_eq(IOConnectCallScalarMethod(victim, VICTIM_QUEUE_BURST, &n, 1, &fit, &count),
+			 kIOReturnSuccess);
+	ck_assert_uint_eq(fit, n);
+}
+
+static void take_answer(uint64_t wanted)
+{
+	uint64_t number = 0;
+	uint32_t size = sizeof(number);
+	kern_return_t ret = IODataQueueDequeue(answers, &number, &size);
+	ck_assert_msg(ret == kIOReturnSuccess, "%s", dext_last_reason());
+	ck_assert_uint_eq(number, wanted);
+}
+
+START_TEST(a_queue_goes_on_with_the_next_driver)
+{
+	open_queues();
+	for (uint64_t round = 0; round < 3; round++) {
+		for (uint64_t i = 0; i < 10; i++)
+			order(100 * round + i);
+		for (uint64_t i = 0; i < 10; i++) {
+			ck_assert_int_eq(dext_data_queue_wait(answers, 20000), kIOReturnSuccess);
+			take_answer(100 * round + i);
+		}
+		ck_assert(!IODataQueueDataAvailable(answers));
+		if (round < 2)
+			replace_driver();
+	}
+	close_queues();
+}
+END_TEST
+
+START_TEST(what_the_dead_driver_put_in_comes_first)
+{
+	open_queues();
+	put_answers(5);
+	replace_driver();
+	take_answer(0);
+	put_answers(2); // into the new one
+	ck_assert(IODataQueueDataAvailable(answers));
+	for (uint64_t i = 1; i < 5; i++)
+		take_answer(i);
+	ck_assert(IODataQueueDataAvailable(answers));
+	ck_assert_ptr_nonnull(IODataQueuePeek(answers));
+	take_answer(0);
+	take_answer(1);
+	ck_assert_int_eq(IODataQueueDequeue(answers, NULL, NULL), kIOReturnUnderrun);
+	close_queues();
+}
+END_TEST
+
+static void *sleep_for_answers(void *unused)
+{
+	ck_assert_int_eq(dext_data_queue_wait(answers, 20000), kIOReturnSuccess);
+	take_answer(0);
+	return unused;
+}
+
+START_TEST(a_sleeper_hears_the_next_driver)
+{
+	pthread_t sleeper;
+	open_queues();
+	ck_assert_int_eq(pthread_create(&sleeper, NULL, sleep_for_answers, NULL), 0);
+	replace_driver();
+	put_answers(1);
+	pthread_join(sleeper, NULL);
+	close_queues();
+}
+END_TEST
+
+START_TEST(a_queue_of_which_no_driver_follows_ends)
+{
+	rig_start(&rig, "second-refuses", NULL);
+	victim = rig_open();
+	open_queues();
+	kill_driver();
+	ck_assert_int_eq(dext_data_queue_wait(answers, 20000), kIOReturnOffline);
+	assert_reason("has ended");
+	close_queues();
+	ck_assert_int_eq(IOServiceClose(victim), kIOReturnSuccess);
+	rig_stop(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("succession");
@@ -310,6 +436,13 @@ int main(void)
 	tcase_add_test(tc, a_call_that_was_submitted_before_is_executed_after);
 	tcase_add_test(tc, a_call_to_be_waited_for_later_is_aborted);
 	tcase_add_test(tc, threads_go_on);
+	tcase_add_test(tc, a_queue_goes_on_with_the_next_driver);
+	tcase_add_test(tc, what_the_dead_driver_put_in_comes_first);
+	tcase_add_test(tc, a_sleeper_hears_the_next_driver);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("end");
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, a_queue_of_which_no_driver_follows_ends);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");
