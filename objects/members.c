@@ -106,7 +106,43 @@ static bool reserve_next(struct members *members)
 	return room != 0 && members_reserve(members, room);
 }
 
+uint32_t members_room(const struct members *members)
+{
+	return members != NULL ? members->room : 0;
+}
+
+uint32_t members_ensure(struct members *members, uint32_t room)
+{
+	if (members == NULL)
+		return 0;
+	members_reserve(members, room);
+	return members->room;
+}
+
+uint32_t members_increment(const struct members *members)
+{
+	return members != NULL ? members->collection.increment : 0;
+}
+
+uint32_t members_set_increment(struct members *members, uint32_t increment)
+{
+	if (members == NULL)
+		return 0;
+	members->collection.increment = increment;
+	return increment;
+}
+
 /* --- members --- */
+
+uint32_t members_count(const struct members *members)
+{
+	return members != NULL ? members->count : 0;
+}
+
+OSObject *members_get(const struct members *members, uint32_t position)
+{
+	return position < members_count(members) ? members->list[position].object : NULL;
+}
 
 static bool is_same(const struct member *member, OSObject *object, uint64_t hash)
 {
@@ -134,6 +170,17 @@ enum members_result members_find(const struct members *members, OSObject *object
 			return MEMBERS_FOUND;
 	}
 	return MEMBERS_ABSENT;
+}
+
+OSObject *members_get_equal(const struct members *members, OSObject *object)
+{
+	uint32_t position;
+	uint64_t hash;
+
+	if (members == NULL || object == NULL ||
+	    members_find(members, object, &hash, &position) != MEMBERS_FOUND)
+		return NULL;
+	return members->list[position].object;
 }
 
 bool members_insert(struct members *members, uint32_t position, OSObject *object)
@@ -181,6 +228,8 @@ void members_remove(struct members *members, OSObject *object)
 	uint32_t position;
 	uint64_t hash;
 
+	if (members == NULL)
+		return;
 	if (members_find(members, object, &hash, &position) == MEMBERS_FOUND) {
 		remove_at(members, position);
 		return;
@@ -195,6 +244,8 @@ void members_remove(struct members *members, OSObject *object)
 
 void members_flush(struct members *members)
 {
+	if (members == NULL)
+		return;
 	struct member *list = members->list;
 	uint32_t count = members->count;
 
@@ -211,9 +262,11 @@ void members_flush(struct members *members)
 bool members_iterate(struct members *members, const void *self, void *context,
 		     OSCollectionFunction function)
 {
-	uint32_t changes = members->collection.changes;
 	bool stop = false, unchanged = true;
 
+	if (members == NULL)
+		return false;
+	uint32_t changes = members->collection.changes;
 	if (function == NULL) {
 		refuse(kIOReturnBadArgument, "the function to call for each member is missing");
 		return false;

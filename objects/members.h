@@ -34,9 +34,18 @@ enum members_result members_find(const struct members *members, OSObject *object
 
 /* At `position`, which may be the end. false: it is there already, or a refusal. */
 bool members_insert(struct members *members, uint32_t position, OSObject *object);
+
+/* What both classes promise alike. `members` may be NULL, for a set that was never made: whoever
+ * looked for them has said so, and these give 0, NULL or false. */
+uint32_t members_count(const struct members *members);
+uint32_t members_room(const struct members *members);
+uint32_t members_ensure(struct members *members, uint32_t room); // returns the room there is
+uint32_t members_increment(const struct members *members);
+uint32_t members_set_increment(struct members *members, uint32_t increment);
+OSObject *members_get(const struct members *members, uint32_t position);      // borrowed
+OSObject *members_get_equal(const struct members *members, OSObject *object); // borrowed
 void members_remove(struct members *members, OSObject *object);
 void members_flush(struct members *members);
-
 /* Of the object `self`, which is kept meanwhile. */
 bool members_iterate(struct members *members, const void *self, void *context,
 		     OSCollectionFunction function);

@@ -105,54 +105,32 @@ void IMPL(OSSet, free)
 
 uint32_t OSSet_getCount(OSSet *self)
 {
-	const struct members *members = peek(self, "getCount");
-
-	return members != NULL ? members->count : 0;
+	return members_count(peek(self, "getCount"));
 }
 
 uint32_t OSSet_getCapacity(OSSet *self)
 {
-	const struct members *members = peek(self, "getCapacity");
-
-	return members != NULL ? members->room : 0;
+	return members_room(peek(self, "getCapacity"));
 }
 
 uint32_t OSSet_ensureCapacity(OSSet *self, uint32_t capacity)
 {
-	struct members *members = members_of(self, "ensureCapacity");
-
-	if (members == NULL)
-		return 0;
-	members_reserve(members, capacity);
-	return members->room;
+	return members_ensure(members_of(self, "ensureCapacity"), capacity);
 }
 
 uint32_t OSSet_getCapacityIncrement(OSSet *self)
 {
-	const struct members *members = peek(self, "getCapacityIncrement");
-
-	return members != NULL ? members->collection.increment : 0;
+	return members_increment(peek(self, "getCapacityIncrement"));
 }
 
 uint32_t OSSet_setCapacityIncrement(OSSet *self, uint32_t increment)
 {
-	struct members *members = members_of(self, "setCapacityIncrement");
-
-	if (members != NULL)
-		members->collection.increment = increment;
-	return members != NULL ? increment : 0;
+	return members_set_increment(members_of(self, "setCapacityIncrement"), increment);
 }
 
 OSObject *OSSet_getMember(OSSet *self, OSObject *object)
 {
-	const struct members *members = peek(self, "getMember");
-	uint32_t position;
-	uint64_t hash;
-
-	if (members == NULL || object == NULL ||
-	    members_find(members, object, &hash, &position) != MEMBERS_FOUND)
-		return NULL;
-	return members->list[position].object;
+	return members_get_equal(peek(self, "getMember"), object);
 }
 
 bool OSSet_containsObject(OSSet *self, OSObject *object)
@@ -162,32 +140,22 @@ bool OSSet_containsObject(OSSet *self, OSObject *object)
 
 OSObject *OSSet_getObject(OSSet *self, uint32_t index)
 {
-	const struct members *members = peek(self, "getObject");
-
-	return members != NULL && index < members->count ? members->list[index].object : NULL;
+	return members_get(peek(self, "getObject"), index);
 }
 
 void OSSet_removeObject(OSSet *self, OSObject *object)
 {
-	struct members *members = members_of(self, "removeObject");
-
-	if (members != NULL)
-		members_remove(members, object);
+	members_remove(members_of(self, "removeObject"), object);
 }
 
 void OSSet_flushCollection(OSSet *self)
 {
-	struct members *members = members_of(self, "flushCollection");
-
-	if (members != NULL)
-		members_flush(members);
+	members_flush(members_of(self, "flushCollection"));
 }
 
 bool OSSet_iterateObjects_f(OSSet *self, void *context, OSCollectionFunction function)
 {
-	struct members *members = members_of(self, "iterateObjects");
-
-	return members != NULL && members_iterate(members, self, context, function);
+	return members_iterate(members_of(self, "iterateObjects"), self, context, function);
 }
 
 OSObject *OSSet_getAnyObject(OSSet *self)
