@@ -117,8 +117,8 @@ void daemon_stop(struct daemon *daemon)
 	daemon->stopping = true;
 	client_unlisten(daemon);
 	device_virtual_free_all(daemon);
-	daemon->usb = device_usb_stop(daemon->usb);
-	daemon->pci = device_pci_stop(daemon->pci);
+	daemon->usb = real_devices_stop(daemon->usb);
+	daemon->pci = real_devices_stop(daemon->pci);
 	struct device *device;
 	while ((device = find_present(daemon)) != NULL)
 		device_unplug(device, "dextd stops");
@@ -189,9 +189,9 @@ static int publish_devices(struct daemon *daemon)
 	for (unsigned i = 0; i < daemon->options.n_virtual_specs && ret == 0; i++)
 		ret = device_virtual_add(daemon, daemon->options.virtual_specs[i]);
 	if (ret == 0 && daemon->options.real)
-		ret = device_usb_start(&daemon->usb, daemon);
+		ret = real_devices_start(&daemon->usb, daemon, &usb_devices);
 	if (ret == 0 && daemon->options.real)
-		ret = device_pci_start(&daemon->pci, daemon);
+		ret = real_devices_start(&daemon->pci, daemon, &pci_devices);
 	return ret;
 }
 
@@ -242,8 +242,8 @@ void daemon_free(struct daemon *daemon)
 	list_for_each_safe(client, tmp, &daemon->clients, link)
 		client_free(client);
 	device_virtual_free_all(daemon);
-	daemon->usb = device_usb_stop(daemon->usb);
-	daemon->pci = device_pci_stop(daemon->pci);
+	daemon->usb = real_devices_stop(daemon->usb);
+	daemon->pci = real_devices_stop(daemon->pci);
 	struct device *device, *next;
 	list_for_each_safe(device, next, &daemon->devices, link)
 		device_unplug(device, "dextd ends");

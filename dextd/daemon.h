@@ -17,8 +17,7 @@
 #include <dextd/process/sandbox.h>
 
 struct rules;
-struct device_usb_monitor;
-struct device_pci_monitor;
+struct real_devices;
 
 struct daemon {
 	struct options options; // constant
@@ -33,8 +32,7 @@ struct daemon {
 	struct list dexts;             // dext.link
 	struct list clients;           // client.link
 	unsigned n_clients, n_connections, n_services;
-	struct device_usb_monitor *usb; // owned; NULL: virtual devices only
-	struct device_pci_monitor *pci; // owned; NULL: virtual devices only
+	struct real_devices *usb, *pci; // owned; NULL: virtual devices only
 	struct loop_fd listener;
 	struct loop_timer accept_again; // after running out of descriptors
 	int listen_fd;

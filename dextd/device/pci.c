@@ -18,33 +18,21 @@
 #include <base/log.h>
 #include <base/text.h>
 #include <dextd/match/bundle.h>
-#include <dextd/daemon.h>
-#include <dextd/device/device.h>
-#include <dextd/device/probe.h>
 #include <dextd/properties.h>
 #include <dextd/device/udev.h>
 #include <dextd/device/vfio.h>
 
 enum { CONTAINER, DEVICE, FIRST_BAR, N_BARS = 6 };
 
-struct device_pci_monitor {
-	struct daemon *daemon;
-	struct list devices; // pci_device.link
-	struct udev_watch watch;
-};
-
 struct pci_device {
-	struct device device;
-	struct list link;   // device_pci_monitor.devices
-	char *sysfs_path;   // owned
-	char address[32];   // "0000:00:04.0"
-	bool taken;         // bound to vfio-pci by us
-	uint32_t lent_bars; // whose resources a driver was given: to be revoked
+	struct real_device real; // taken: bound to vfio-pci by us
+	char address[32];        // "0000:00:04.0"
+	uint32_t lent_bars;      // whose resources a driver was given: to be revoked
 };
 
 static struct pci_device *pci_device_of(struct device *device)
 {
-	return container_of(device, struct pci_device, device);
+	return container_of(device, struct pci_device, real.device);
 }
 
 /* --- handing over --- */
@@ -82,7 +70,7 @@ static int pci_open(struct device *device, const struct personality *personality
 {
 	struct pci_device *d = pci_device_of(device);
 	struct vfio_device vfio;
-	d->taken = true;
+	d->real.taken = true;
 	int ret = vfio_bind(d->address);
 	if (ret < 0)
 		return ret;
@@ -107,18 +95,17 @@ static int pci_open(struct device *device, const struct personality *personality
 static void pci_give_back(struct device *device)
 {
 	struct pci_device *d = pci_device_of(device);
-	if (!d->taken)
+	if (!d->real.taken)
 		return;
 	revoke_lent_bars(d);
-	d->taken = false;
+	d->real.taken = false;
 	vfio_unbind(d->address);
 }
 
 static void pci_free(struct device *device)
 {
 	struct pci_device *d = pci_device_of(device);
-	list_remove(&d->link);
-	free(d->sysfs_path);
+	real_device_deinit(&d->real);
 	free(d);
 }
 
@@ -171,85 +158,21 @@ static OSDictionary *read_properties(struct udev_device *device)
 	return NULL;
 }
 
-static struct pci_device *find(const struct device_pci_monitor *monitor, const char *path)
+static int add(struct real_devices *devices, struct udev_device *found)
 {
-	struct pci_device *d;
-	list_for_each(d, &monitor->devices, link) {
-		if (strcmp(d->sysfs_path, path) == 0)
-			return d;
-	}
-	return NULL;
-}
-
-static int publish(struct device_pci_monitor *monitor, struct udev_device *device,
-		   OSDictionary *properties)
-{
-	char name[64];
+	CLEANUP(properties_releasep) OSDictionary *properties = read_properties(found);
+	if (properties == NULL)
+		return -EINVAL;
 	struct pci_device *d = calloc(1, sizeof(*d));
 	if (d == NULL)
 		return -ENOMEM;
-	list_append(&monitor->devices, &d->link);
-	d->sysfs_path = strdup(udev_device_get_syspath(device));
-	if (d->sysfs_path == NULL) {
-		pci_free(&d->device);
-		return -ENOMEM;
-	}
-	text_copy(d->address, sizeof(d->address), udev_device_get_sysname(device));
-	probe_name(properties, name, sizeof(name));
-	return device_publish(monitor->daemon, &d->device, &vfio_ops, name, properties);
+	text_copy(d->address, sizeof(d->address), udev_device_get_sysname(found));
+	return real_device_publish(devices, &d->real, found, &vfio_ops, properties);
 }
 
-static void on_added(void *context, struct udev_device *device)
-{
-	struct device_pci_monitor *monitor = context;
-	if (find(monitor, udev_device_get_syspath(device)) != NULL)
-		return;
-	CLEANUP(properties_releasep) OSDictionary *properties = read_properties(device);
-	int ret = properties != NULL ? publish(monitor, device, properties) : -EINVAL;
-	if (ret < 0)
-		log_error("%s cannot be published: %s", udev_device_get_syspath(device),
-			  strerror(-ret));
-}
-
-static void on_removed(void *context, const char *path)
-{
-	struct pci_device *d = find(context, path);
-	if (d == NULL)
-		return;
-	d->taken = false; // nothing is left to give back
-	list_remove(&d->link);
-	device_unplug(&d->device, "it was removed");
-}
-
-int device_pci_start(struct device_pci_monitor **out, struct daemon *daemon)
-{
-	struct device_pci_monitor *monitor = calloc(1, sizeof(*monitor));
-	if (monitor == NULL)
-		return -ENOMEM;
-	monitor->daemon = daemon;
-	list_init(&monitor->devices);
-	monitor->watch.on_added = on_added;
-	monitor->watch.on_removed = on_removed;
-	monitor->watch.context = monitor;
-	int ret = udev_watch_start(&monitor->watch, daemon->loop, "pci", NULL);
-	if (ret < 0) {
-		(void)refuse(return_from_errno(ret), "PCI devices cannot be watched: %s",
-			     strerror(-ret));
-		free(monitor);
-		return ret;
-	}
-	*out = monitor;
-	return 0;
-}
-
-struct device_pci_monitor *device_pci_stop(struct device_pci_monitor *monitor)
-{
-	if (monitor == NULL)
-		return NULL;
-	udev_watch_stop(&monitor->watch);
-	/* The devices live until their drivers have stopped: they leave the list on their own. */
-	while (!list_empty(&monitor->devices))
-		list_remove(monitor->devices.next);
-	free(monitor);
-	return NULL;
-}
+const struct real_kind pci_devices = {
+	.name = "PCI",
+	.subsystem = "pci",
+	.farewell = "it was removed",
+	.add = add,
+};

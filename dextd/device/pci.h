@@ -7,8 +7,6 @@
  * goes back to the driver it had.
  */
 
-struct daemon;
-struct device_pci_monitor;
+#include <dextd/device/real.h>
 
-int device_pci_start(struct device_pci_monitor **out, struct daemon *daemon);
-struct device_pci_monitor *device_pci_stop(struct device_pci_monitor *monitor); // returns NULL
+extern const struct real_kind pci_devices;

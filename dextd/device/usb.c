@@ -21,31 +21,20 @@
 #include <base/cleanup.h>
 #include <base/log.h>
 #include <base/text.h>
-#include <dextd/daemon.h>
-#include <dextd/device/device.h>
-#include <dextd/device/probe.h>
 #include <dextd/properties.h>
 #include <dextd/device/udev.h>
 
 enum { USB_CLASS_HUB = 9, NUMBER_MAX = 31 };
 
-struct device_usb_monitor {
-	struct daemon *daemon;
-	struct list devices; // usb_device.link
-	struct udev_watch watch;
-};
-
 struct usb_device {
-	struct device device;
-	struct list link;        // device_usb_monitor.devices
-	char *sysfs_path, *node; // owned
-	unsigned number;         // bInterfaceNumber
-	bool taken;              // from the kernel's driver
+	struct real_device real;
+	char *node;      // owned
+	unsigned number; // bInterfaceNumber
 };
 
 static struct usb_device *usb_device_of(struct device *device)
 {
-	return container_of(device, struct usb_device, device);
+	return container_of(device, struct usb_device, real.device);
 }
 
 /* --- the node --- */
@@ -75,7 +64,7 @@ static int usb_open(struct device *device, const struct personality *personality
 	CLEANUP(close_fdp) int fd = open(d->node, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return fail(d, "it cannot be opened", errno);
-	d->taken = true;
+	d->real.taken = true;
 	int ret = narrow(d, fd);
 	if (ret < 0)
 		return ret;
@@ -87,9 +76,9 @@ static int usb_open(struct device *device, const struct personality *personality
 static void usb_give_back(struct device *device)
 {
 	struct usb_device *d = usb_device_of(device);
-	if (!d->taken)
+	if (!d->real.taken)
 		return;
-	d->taken = false;
+	d->real.taken = false;
 	CLEANUP(close_fdp) int fd = open(d->node, O_RDWR | O_CLOEXEC);
 	struct usbdevfs_ioctl connect = {
 		.ifno = (int)d->number,
@@ -102,8 +91,7 @@ static void usb_give_back(struct device *device)
 static void usb_free(struct device *device)
 {
 	struct usb_device *d = usb_device_of(device);
-	list_remove(&d->link);
-	free(d->sysfs_path);
+	real_device_deinit(&d->real);
 	free(d->node);
 	free(d);
 }
@@ -152,96 +140,42 @@ static OSDictionary *read_properties(struct udev_device *interface, struct udev_
 	return NULL;
 }
 
-static struct usb_device *find(const struct device_usb_monitor *monitor, const char *path)
+static int publish(struct real_devices *devices, struct udev_device *interface, const char *node,
+		   unsigned number, OSDictionary *properties)
 {
-	struct usb_device *d;
-	list_for_each(d, &monitor->devices, link) {
-		if (strcmp(d->sysfs_path, path) == 0)
-			return d;
-	}
-	return NULL;
-}
-
-static int publish(struct device_usb_monitor *monitor, struct udev_device *interface,
-		   struct udev_device *parent, OSDictionary *properties)
-{
-	char name[64];
-	uint64_t number = 0;
-	(void)properties_number(properties, "bInterfaceNumber", &number);
 	struct usb_device *d = calloc(1, sizeof(*d));
 	if (d == NULL)
 		return -ENOMEM;
-	list_append(&monitor->devices, &d->link);
-	d->number = (unsigned)number;
-	d->sysfs_path = strdup(udev_device_get_syspath(interface));
-	d->node = strdup(udev_device_get_devnode(parent));
-	if (d->sysfs_path == NULL || d->node == NULL) {
-		usb_free(&d->device);
+	d->number = number;
+	d->node = strdup(node);
+	if (d->node == NULL) {
+		free(d);
 		return -ENOMEM;
 	}
-	probe_name(properties, name, sizeof(name));
-	return device_publish(monitor->daemon, &d->device, &usbfs_ops, name, properties);
+	return real_device_publish(devices, &d->real, interface, &usbfs_ops, properties);
 }
 
-static void on_added(void *context, struct udev_device *interface)
+static int add(struct real_devices *devices, struct udev_device *interface)
 {
-	struct device_usb_monitor *monitor = context;
 	uint64_t number, class_code;
 	struct udev_device *parent =
 		udev_device_get_parent_with_subsystem_devtype(interface, "usb", "usb_device");
-	if (parent == NULL || udev_device_get_devnode(parent) == NULL ||
-	    !udev_number(interface, "bInterfaceNumber", 16, &number) || number > NUMBER_MAX ||
-	    !udev_number(interface, "bInterfaceClass", 16, &class_code) ||
-	    class_code == USB_CLASS_HUB ||
-	    find(monitor, udev_device_get_syspath(interface)) != NULL)
-		return;
+	const char *node = parent != NULL ? udev_device_get_devnode(parent) : NULL;
+	if (node == NULL || !udev_number(interface, "bInterfaceNumber", 16, &number) ||
+	    number > NUMBER_MAX || !udev_number(interface, "bInterfaceClass", 16, &class_code) ||
+	    class_code == USB_CLASS_HUB)
+		return 0;
 	CLEANUP(properties_releasep)
 	OSDictionary *properties = read_properties(interface, parent);
-	int ret = properties != NULL ? publish(monitor, interface, parent, properties) : -ENOMEM;
-	if (ret < 0)
-		log_error("%s cannot be published: %s", udev_device_get_syspath(interface),
-			  strerror(-ret));
-}
-
-static void on_removed(void *context, const char *path)
-{
-	struct usb_device *d = find(context, path);
-	if (d == NULL)
-		return;
-	d->taken = false; // nothing is left to give back
-	list_remove(&d->link);
-	device_unplug(&d->device, "it was unplugged");
-}
-
-int device_usb_start(struct device_usb_monitor **out, struct daemon *daemon)
-{
-	struct device_usb_monitor *monitor = calloc(1, sizeof(*monitor));
-	if (monitor == NULL)
+	if (properties == NULL)
 		return -ENOMEM;
-	monitor->daemon = daemon;
-	list_init(&monitor->devices);
-	monitor->watch.on_added = on_added;
-	monitor->watch.on_removed = on_removed;
-	monitor->watch.context = monitor;
-	int ret = udev_watch_start(&monitor->watch, daemon->loop, "usb", "usb_interface");
-	if (ret < 0) {
-		(void)refuse(return_from_errno(ret), "USB devices cannot be watched: %s",
-			     strerror(-ret));
-		free(monitor);
-		return ret;
-	}
-	*out = monitor;
-	return 0;
+	return publish(devices, interface, node, (unsigned)number, properties);
 }
 
-struct device_usb_monitor *device_usb_stop(struct device_usb_monitor *monitor)
-{
-	if (monitor == NULL)
-		return NULL;
-	udev_watch_stop(&monitor->watch);
-	/* The devices live until their drivers have stopped: they leave the list on their own. */
-	while (!list_empty(&monitor->devices))
-		list_remove(monitor->devices.next);
-	free(monitor);
-	return NULL;
-}
+const struct real_kind usb_devices = {
+	.name = "USB",
+	.subsystem = "usb",
+	.devtype = "usb_interface",
+	.farewell = "it was unplugged",
+	.add = add,
+};

@@ -7,9 +7,6 @@
  * interface claimed, the descriptor narrowed to that interface, and all of it undone at the end.
  */
 
-struct daemon;
-struct device_usb_monitor;
+#include <dextd/device/real.h>
 
-/* Publish what is there, then follow plug and unplug. Negative errno with a reason. */
-int device_usb_start(struct device_usb_monitor **out, struct daemon *daemon);
-struct device_usb_monitor *device_usb_stop(struct device_usb_monitor *monitor); // returns NULL
+extern const struct real_kind usb_devices;
