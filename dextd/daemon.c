@@ -25,6 +25,7 @@
 #include <dextd/device/virtual.h>
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
+#include <dextd/process/state_watches.h>
 #include <dextd/process/watches.h>
 
 /* --- bundles --- */
@@ -137,6 +138,7 @@ static void on_withdrawn(void *context, struct entry *entry)
 {
 	client_service_changed(context, entry, WATCH_TERMINATED);
 	watches_withdrawn(context, entry);
+	state_watches_changed(context, entry);
 }
 
 static void on_busy(void *context, const struct entry *entry)

@@ -13,6 +13,7 @@
 
 #include <base/reason.h>
 #include <dextd/properties.h>
+#include <dextd/state_items.h>
 
 static int set_text(IOServiceName room, const char *what, const char *text)
 {
@@ -51,6 +52,7 @@ static struct entry *new_entry(enum entry_kind kind)
 	list_init(&entry->sibling);
 	list_init(&entry->children);
 	list_init(&entry->published);
+	list_init(&entry->items);
 	return entry;
 }
 
@@ -61,6 +63,7 @@ static void free_entry(struct entry *entry)
 	list_remove(&entry->sibling);
 	list_remove(&entry->published);
 	OSObjectRelease(entry->properties);
+	state_items_clear(&entry->items);
 	free(entry);
 }
 

@@ -51,6 +51,7 @@ struct entry {
 	uint64_t publication; // the number of its latest registration, in order
 	IOServiceName name, class_name, user_class;
 	OSDictionary *properties; // owned
+	struct list items;        // of its state (state_items.h)
 	/* Busy: its driver says so, dextd works on it, or something below is busy, which counts
 	 * once. */
 	uint32_t busy, busy_driver;
@@ -74,7 +75,7 @@ struct registry {
 	struct list buckets[REGISTRY_BUCKETS];
 	struct entry *root;
 	uint64_t next_id;
-	uint64_t last_publication;
+	uint64_t last_publication, last_change; // of a registration, of an item of state
 	unsigned n_entries;
 	const struct registry_events *events; // may be NULL
 	void *context;

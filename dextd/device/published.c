@@ -80,6 +80,11 @@ static const struct device_ops published_ops = {
 	.free = free_published,
 };
 
+struct entry *published_entry(struct device *device)
+{
+	return device->ops == &published_ops ? published_of(device)->entry : NULL;
+}
+
 /* --- life --- */
 
 static struct published *find(const struct service *service, const struct entry *entry)

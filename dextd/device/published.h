@@ -29,6 +29,10 @@ bool published_is_possible(const struct entry *entry);
 int published_observe(struct service *service, const struct entry *entry, int *socket_fd,
 		      OSArray **classes);
 
+/* The service that a device of this kind stands for; NULL: it has ended, or the device is another.
+ */
+struct entry *published_entry(struct device *device);
+
 /* Harmless when done already, and for user clients' sake does nothing for a class of libdext's. */
 int published_add(struct service *service, struct entry *entry);
 /* Those of `entry` and of what is below it, or all with NULL, are gone: their drivers stop. They

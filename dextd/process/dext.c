@@ -27,6 +27,7 @@
 #include <dextd/properties.h>
 #include <dextd/process/registrar.h>
 #include <dextd/process/service.h>
+#include <dextd/process/state_watches.h>
 #include <dextd/process/watches.h>
 #include <protocol/dextd.h>
 
@@ -211,6 +212,7 @@ static void dext_free(struct dext *dext)
 {
 	list_remove(&dext->link);
 	watches_end_all(dext);
+	state_watches_end_all(dext);
 	loop_timer_stop(&dext->heartbeat);
 	loop_timer_stop(&dext->patience);
 	loop_timer_stop(&dext->confined_by);
@@ -318,6 +320,7 @@ static int dext_new(struct dext **out, struct daemon *daemon, const struct servi
 	list_init(&dext->services);
 	list_init(&dext->connections);
 	list_init(&dext->watches);
+	list_init(&dext->state_watches);
 	list_append(&daemon->dexts, &dext->link);
 	loop_timer_init(&dext->heartbeat, daemon->loop, on_heartbeat, dext);
 	loop_timer_init(&dext->patience, daemon->loop, on_patience, dext);

@@ -25,10 +25,10 @@ struct daemon;
 struct service;
 
 struct dext {
-	struct list link;        // daemon.dexts
-	struct list services;    // service.dext_link
-	struct list connections; // connection.dext_link
-	struct list watches;     // watches.c
+	struct list link;                   // daemon.dexts
+	struct list services;               // service.dext_link
+	struct list connections;            // connection.dext_link
+	struct list watches, state_watches; // watches.c, state_watches.c
 	struct daemon *daemon;
 	struct bundle *bundle; // referenced
 	char *server_name;     // owned: IOUserServerName

@@ -17,9 +17,11 @@
 #include <dextd/device/published.h>
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
+#include <dextd/process/state_watches.h>
 #include <dextd/process/termination.h>
 #include <dextd/process/watches.h>
 #include <dextd/properties.h>
+#include <dextd/state_items.h>
 #include <protocol/dextd.h>
 
 static struct entry *own_entry(const struct dext *dext, uint64_t id)
@@ -350,11 +352,98 @@ static void open_watched(void *context, struct channel_call *call, void *message
 	answer(call, ret);
 }
 
+/* --- state --- */
+
+/* Whose state it is: a driver on a driver knows its provider by the device that this is for it. */
+static struct entry *entry_with_state(const struct dext *dext, uint64_t id)
+{
+	struct entry *entry = readable_entry(dext, id);
+	if (entry != NULL && entry->kind == ENTRY_DEVICE)
+		entry = published_entry(entry->device);
+	return entry;
+}
+
+static void create_state_item(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_CreateStateItem_Msg *msg = message;
+	struct entry *entry = own_entry(context, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else
+		answer(call, state_item_add(&entry->items, msg->name, msg->schema));
+}
+
+static int set_item(struct daemon *daemon, struct entry *entry, const char *name,
+		    OSDictionary *value)
+{
+	bool changed = false;
+	uint64_t number = daemon->registry.last_change + 1;
+	int ret = state_item_set(&entry->items, name, value, number, &changed);
+	if (!changed)
+		return ret;
+	daemon->registry.last_change = number;
+	state_watches_changed(daemon, entry);
+	return ret;
+}
+
+static void set_state_item(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_SetStateItem_Msg *msg = message;
+	const struct dext *dext = context;
+	struct entry *entry = own_entry(dext, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else if (msg->value == NULL)
+		channel_reply(call, kIOReturnBadArgument, "an item's value is a dictionary");
+	else
+		answer(call, set_item(dext->daemon, entry, msg->name, msg->value));
+}
+
+static void copy_state_item(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_CopyStateItem_Msg *msg = message;
+	const struct entry *entry = entry_with_state(context, msg->service);
+	reason_clear();
+	if (entry == NULL) {
+		not_yours(call);
+		return;
+	}
+	msg->value = state_item_value(&entry->items, msg->name);
+	OSObjectRetain(msg->value);
+	if (msg->value == NULL)
+		(void)refuse(kIOReturnNotFound, "%s has no item %s, or it was never set",
+			     entry->name, msg->name);
+	channel_reply(call, msg->value != NULL ? kIOReturnSuccess : kIOReturnNotFound,
+		      reason_last());
+}
+
+static void watch_state(void *context, struct channel_call *call, void *message)
+{
+	struct DextRegistrar_WatchState_Msg *msg = message;
+	const struct entry *entry = entry_with_state(context, msg->service);
+	reason_clear();
+	if (entry == NULL)
+		not_yours(call);
+	else
+		answer(call, state_watches_add(context, msg->cookie, entry, msg->items));
+}
+
+static void begin_state_watch(void *context, struct channel_call *call, void *message)
+{
+	const struct DextRegistrar_BeginStateWatch_Msg *msg = message;
+	reason_clear();
+	answer(call, state_watches_begin(context, msg->cookie));
+}
+
 static void unwatch(void *context, struct channel_call *call, void *message)
 {
 	const struct DextRegistrar_Unwatch_Msg *msg = message;
 	reason_clear();
-	answer(call, watches_end(context, msg->cookie));
+	answer(call, state_watches_end(context, msg->cookie) == 0
+			     ? 0
+			     : watches_end(context, msg->cookie));
 }
 
 static void confined(void *context, struct channel_call *call, void *message)
@@ -396,6 +485,11 @@ const struct channel_method registrar_methods[] = {
 	{ &DextRegistrar_WatchServices_Shape, watch_services },
 	{ &DextRegistrar_CopyServiceChanges_Shape, copy_service_changes },
 	{ &DextRegistrar_OpenWatched_Shape, open_watched },
+	{ &DextRegistrar_CreateStateItem_Shape, create_state_item },
+	{ &DextRegistrar_SetStateItem_Shape, set_state_item },
+	{ &DextRegistrar_CopyStateItem_Shape, copy_state_item },
+	{ &DextRegistrar_WatchState_Shape, watch_state },
+	{ &DextRegistrar_BeginStateWatch_Shape, begin_state_watch },
 	{ &DextRegistrar_Unwatch_Shape, unwatch },
 	{ &DextRegistrar_Confined_Shape, confined },
 	{ &DextRegistrar_DeviceLost_Shape, device_is_lost },

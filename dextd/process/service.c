@@ -25,6 +25,7 @@
 #include <dextd/process/termination.h>
 #include <dextd/match/match.h>
 #include <dextd/properties.h>
+#include <dextd/state_items.h>
 
 static struct daemon *daemon_of(const struct service *s)
 {
@@ -420,6 +421,7 @@ static void clear_process(struct service *s, const char *reason)
 	bool keep = s->goal == SERVICE_RUN || s->goal == SERVICE_RESTART;
 	registry_withdraw(registry, s->entry);
 	registry_forget_busy(registry, s->entry);
+	state_items_clear(&s->entry->items);
 	s->stop_waits = false;
 	termination_forget_all(s);
 	published_end(s, NULL, "its driver has ended");

@@ -69,6 +69,11 @@ static const struct channel_method methods[] = {
 	{ &DextRegistrar_CopyServiceChanges_Shape, refuse_all },
 	{ &DextRegistrar_OpenWatched_Shape, refuse_all },
 	{ &DextRegistrar_Unwatch_Shape, refuse_all },
+	{ &DextRegistrar_CreateStateItem_Shape, refuse_all },
+	{ &DextRegistrar_SetStateItem_Shape, refuse_all },
+	{ &DextRegistrar_CopyStateItem_Shape, refuse_all },
+	{ &DextRegistrar_WatchState_Shape, refuse_all },
+	{ &DextRegistrar_BeginStateWatch_Shape, refuse_all },
 	{ NULL, NULL },
 };
 

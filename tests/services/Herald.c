@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
+#include <string.h>
+
 #include <DriverKit/IOLib.h>
 
 #include "Herald.h"
@@ -42,9 +45,56 @@ void IMPL(Herald, free)
 	Herald_super_free(self);
 }
 
+/* --- its state --- */
+
+static OSDictionary *level(uint64_t value)
+{
+	OSDictionary *dictionary = OSDictionary_withCapacity(1);
+	OSNumber *number = OSNumber_withNumber(value, 64);
+	OSDictionary_setObject(dictionary, LEVEL_VALUE, OSNumber_as_OSObject(number));
+	OSSafeReleaseNULL(number);
+	return dictionary;
+}
+
+static kern_return_t create_item(Herald *self, const char *name, OSDictionary *schema)
+{
+	OSString *string = OSString_withCString(name);
+	kern_return_t ret = Herald_StateNotificationItemCreate(self, string, schema);
+	OSSafeReleaseNULL(string);
+	return ret;
+}
+
+static kern_return_t set_item(Herald *self, const char *name, OSDictionary *value)
+{
+	OSString *string = OSString_withCString(name);
+	kern_return_t ret = Herald_StateNotificationItemSet(self, string, value);
+	OSSafeReleaseNULL(string);
+	return ret;
+}
+
+static kern_return_t copy_item(Herald *self, const char *name, OSDictionary **value)
+{
+	OSString *string = OSString_withCString(name);
+	kern_return_t ret = Herald_StateNotificationItemCopy(self, string, value);
+	OSSafeReleaseNULL(string);
+	return ret;
+}
+
+static kern_return_t set_level(Herald *self, uint64_t value)
+{
+	OSDictionary *dictionary = level(value);
+	kern_return_t ret = set_item(self, LEVEL_ITEM, dictionary);
+	OSSafeReleaseNULL(dictionary);
+	return ret;
+}
+
 kern_return_t IMPL(Herald, Start)
 {
 	kern_return_t ret = Herald_super_Start(self, provider);
+	OSDictionary *schema = level(0);
+	if (ret == kIOReturnSuccess)
+		ret = create_item(self, LEVEL_ITEM, schema);
+	OSSafeReleaseNULL(schema);
 	return ret == kIOReturnSuccess ? Herald_RegisterService(self) : ret;
 }
 
@@ -80,6 +130,64 @@ kern_return_t IMPL(Herald, Stop)
 	return Herald_super_Stop(self, provider);
 }
 
+#define CHECK(condition)                 \
+	do {                             \
+		if (!(condition))        \
+			return __LINE__; \
+	} while (0)
+
+static uint64_t check_sizes(Herald *self)
+{
+	static const char page[60000];
+	char name[8];
+	OSDictionary *large = OSDictionary_withCapacity(1);
+	OSData *data = OSData_withBytes(page, sizeof(page));
+	OSDictionary_setObject(large, "k", OSData_as_OSObject(data));
+	CHECK(create_item(self, "A", NULL) == kIOReturnSuccess);
+	CHECK(set_item(self, "A", large) == kIOReturnSuccess);
+	CHECK(set_item(self, "A", large) == kIOReturnSuccess);
+	CHECK(create_item(self, "B", NULL) == kIOReturnSuccess);
+	CHECK(set_item(self, "B", large) == kIOReturnOverrun);
+	CHECK(create_item(self, "C", large) == kIOReturnOverrun);
+	OSSafeReleaseNULL(data);
+	OSSafeReleaseNULL(large);
+	for (int i = 0; i < 61; i++) { // with Level, A and B
+		snprintf(name, sizeof(name), "%d", i);
+		CHECK(create_item(self, name, NULL) == kIOReturnSuccess);
+	}
+	CHECK(create_item(self, "more", NULL) == kIOReturnNoSpace);
+	return 0;
+}
+
+static uint64_t check_items(Herald *self)
+{
+	char long_name[200] = "";
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	OSDictionary *text = OSDictionary_withCapacity(1), *value = NULL;
+	OSString *string = OSString_withCString("high");
+	OSDictionary_setObject(text, LEVEL_VALUE, OSString_as_OSObject(string));
+	CHECK(create_item(self, LEVEL_ITEM, NULL) == kIOReturnExclusiveAccess);
+	CHECK(set_item(self, LEVEL_ITEM, text) == kIOReturnBadArgument); // of another type
+	OSDictionary_removeObject(text, LEVEL_VALUE);
+	OSDictionary_setObject(text, "Colour", OSString_as_OSObject(string));
+	CHECK(set_item(self, LEVEL_ITEM, text) == kIOReturnBadArgument); // of another key
+	CHECK(set_item(self, LEVEL_ITEM, NULL) == kIOReturnBadArgument);
+	CHECK(set_item(self, "nothing", text) == kIOReturnNotFound);
+	CHECK(copy_item(self, "nothing", &value) == kIOReturnNotFound);
+	CHECK(copy_item(self, LEVEL_ITEM, &value) == kIOReturnNotFound); // not set
+	CHECK(create_item(self, "", NULL) == kIOReturnBadArgument);
+	CHECK(create_item(self, long_name, NULL) == kIOReturnBadArgument);
+	OSString *name = OSString_withCString("n");
+	IOService *provider = Herald_GetProvider(self);
+	CHECK(IOService_StateNotificationItemCreate(provider, name, NULL) == kIOReturnUnsupported);
+	CHECK(IOService_StateNotificationItemSet(provider, name, text) == kIOReturnUnsupported);
+	CHECK(IOService_StateNotificationItemCopy(provider, name, &value) == kIOReturnNotFound);
+	OSSafeReleaseNULL(name);
+	OSSafeReleaseNULL(string);
+	OSSafeReleaseNULL(text);
+	return check_sizes(self);
+}
+
 kern_return_t IMPL(Herald, Try)
 {
 	kern_return_t ret = kIOReturnSuccess;
@@ -95,6 +203,15 @@ kern_return_t IMPL(Herald, Try)
 				ret = remove_oldest(self);
 		}
 		return ret;
+	case HERALD_LEVEL:
+		return set_level(self, argument);
+	case HERALD_LEVELS:
+		for (uint64_t i = 1; i <= argument && ret == kIOReturnSuccess; i++)
+			ret = set_level(self, i);
+		return ret;
+	case HERALD_STATES:
+		*result = check_items(self);
+		return kIOReturnSuccess;
 	default:
 		return kIOReturnBadArgument;
 	}

@@ -4,6 +4,7 @@
 #include <DriverKit/IOLib.h>
 
 #include "Watcher.h"
+#include "waiting.h"
 #include "watcher.h"
 
 enum { PRESENT_MAX = 64 };
@@ -20,6 +21,7 @@ struct Watcher_IVars {
 	unsigned n_spots;
 	uint64_t n_ready, n_matched, n_terminated, n_wrong;
 	bool cancelled;
+	struct waiting waiting;
 };
 
 kern_return_t IMPL(Spot, Start)
@@ -82,6 +84,7 @@ kern_return_t IMPL(Watcher, Stop)
 		cancel(iv, NULL, NULL);
 	while (iv->n_spots > 0)
 		OSObjectRelease(iv->spots[--iv->n_spots]);
+	waiting_end(&iv->waiting, NULL, NULL);
 	OSSafeReleaseNULL(iv->ready_action);
 	OSSafeReleaseNULL(iv->queue);
 	return Watcher_super_Stop(self, provider);
@@ -133,6 +136,12 @@ void IMPL(Watcher, Ready)
 static void on_cancelled(void *context)
 {
 	((struct Watcher_IVars *)context)->cancelled = true;
+}
+
+void IMPL(Watcher, Changed)
+{
+	(void)action;
+	waiting_changed(&self->ivars->waiting);
 }
 
 /* --- what the test asks for --- */
@@ -295,6 +304,12 @@ kern_return_t IMPL(Watcher, Try)
 {
 	struct Watcher_IVars *iv = self->ivars;
 	IOService *present = iv->n_present > 0 ? iv->present[argument % iv->n_present] : NULL;
+	if (what >= WATCHER_WAIT)
+		return waiting_try(&iv->waiting, self,
+				   what == WATCHER_WAIT && argument == 1
+					   ? Watcher_as_IOService(self)
+					   : present,
+				   what, argument, result);
 	switch (what) {
 	case WATCHER_WATCH:
 		return watch(iv, argument);

@@ -334,6 +334,124 @@ START_TEST(what_cannot_be_watched_is_refused)
 }
 END_TEST
 
+/* --- states --- */
+
+/* Herald's, of another process. */
+static void wait_for_herald(void)
+{
+	must(watcher, WATCHER_WATCH, WATCH_HERALD);
+	await(WATCHER_MATCHED, 1);
+	must(watcher, WATCHER_WAIT, 0);
+}
+
+START_TEST(each_begin_is_told_once)
+{
+	start();
+	wait_for_herald();
+	must(herald, HERALD_LEVEL, 7);
+	must(watcher, WATCHER_WAIT_MANY, 0);                     // a way to dextd and back
+	ck_assert_uint_eq(must(watcher, WATCHER_CHANGED, 0), 0); // it was not begun
+	must(watcher, WATCHER_BEGIN, 0);                         // what is there already
+	await(WATCHER_CHANGED, 1);
+	ck_assert_uint_eq(must(watcher, WATCHER_LEVEL, 0), 7);
+	must(herald, HERALD_LEVELS, 500); // while nobody waits
+	must(watcher, WATCHER_WAIT_MANY, 0);
+	ck_assert_uint_eq(must(watcher, WATCHER_CHANGED, 0), 1);
+	must(watcher, WATCHER_BEGIN, 0);
+	await(WATCHER_CHANGED, 2);
+	ck_assert_uint_eq(must(watcher, WATCHER_LEVEL, 0), 500);
+	must(watcher, WATCHER_BEGIN, 0);
+	must(herald, HERALD_LEVEL, 500); // it has that value
+	must(watcher, WATCHER_WAIT_MANY, 0);
+	ck_assert_uint_eq(must(watcher, WATCHER_CHANGED, 0), 2);
+	must(herald, HERALD_LEVEL, 501);
+	await(WATCHER_CHANGED, 3);
+	stop();
+}
+END_TEST
+
+/* However fast it changes, the last value is told of. */
+START_TEST(a_flood_of_changes_ends_with_the_last)
+{
+	start();
+	wait_for_herald();
+	must(watcher, WATCHER_AGAIN, 1);
+	must(watcher, WATCHER_BEGIN, 0);
+	must(herald, HERALD_LEVELS, 2000);
+	uint64_t n = 0, deadline = clock_deadline_ns(PATIENCE_MS);
+	while (must(watcher, WATCHER_LEVEL, 0) != 2000)
+		ck_assert(clock_now_ns() < deadline);
+	must(watcher, WATCHER_WAIT_MANY, 0); // what was told has come
+	n = must(watcher, WATCHER_CHANGED, 0);
+	ck_assert_uint_ge(n, 1);
+	ck_assert_uint_le(n, 2000);
+	must(herald, HERALD_LEVEL, 1);
+	while (must(watcher, WATCHER_CHANGED, 0) == n || must(watcher, WATCHER_LEVEL, 0) != 1)
+		ck_assert(clock_now_ns() < deadline);
+	stop();
+}
+END_TEST
+
+START_TEST(a_driver_waits_for_its_own_state)
+{
+	start();
+	must(watcher, WATCHER_WAIT, 1);
+	must(watcher, WATCHER_BEGIN, 0);
+	must(watcher, WATCHER_WAIT_ENABLE, 0);
+	must(watcher, WATCHER_SET_LEVEL, 3); // made only now
+	must(watcher, WATCHER_WAIT_MANY, 0);
+	ck_assert_uint_eq(must(watcher, WATCHER_CHANGED, 0), 0);
+	must(watcher, WATCHER_WAIT_ENABLE, 1);
+	await(WATCHER_CHANGED, 1);
+	ck_assert_uint_eq(must(watcher, WATCHER_LEVEL, 0), 3);
+	must(watcher, WATCHER_BEGIN, 0);
+	must(watcher, WATCHER_WAIT_END, 0);
+	await(WATCHER_WAIT_END, 1);
+	must(watcher, WATCHER_SET_LEVEL, 4);
+	must(watcher, WATCHER_WAIT_MANY, 0);
+	ck_assert_uint_eq(must(watcher, WATCHER_CHANGED, 0), 1);
+	must(watcher, WATCHER_WAIT, 1); // anew
+	must(watcher, WATCHER_BEGIN, 0);
+	await(WATCHER_CHANGED, 1);
+	stop();
+}
+END_TEST
+
+START_TEST(the_end_of_a_service_ends_the_wait)
+{
+	uint64_t unused;
+	start();
+	wait_for_herald();
+	must(herald, HERALD_LEVEL, 5);
+	must(watcher, WATCHER_BEGIN, 0);
+	await(WATCHER_CHANGED, 1);
+	must(watcher, WATCHER_BEGIN, 0);
+	io_service_t service = rig_wait_service("Herald");
+	ck_assert_int_eq(kill((pid_t)rig_number(service, "OpenDextProcess"), SIGKILL), 0);
+	IOObjectRelease(service);
+	await(WATCHER_CHANGED, 2);
+	ck_assert_int_eq(try(watcher, WATCHER_BEGIN, 0, &unused), kIOReturnOffline);
+	await(WATCHER_MATCHED, 2); // the next Herald, whose state begins anew
+	must(watcher, WATCHER_WAIT_END, 0);
+	must(watcher, WATCHER_WAIT, 0);
+	ck_assert_int_eq(try(watcher, WATCHER_LEVEL, 0, &unused), kIOReturnNotFound);
+	stop();
+}
+END_TEST
+
+START_TEST(items_and_waits_are_checked)
+{
+	start();
+	uint64_t line = must(herald, HERALD_STATES, 0);
+	ck_assert_msg(line == 0, "Herald.c:%llu", (unsigned long long)line);
+	line = must(watcher, WATCHER_WAIT_WRONG, 0);
+	ck_assert_msg(line == 0, "waiting.c:%llu", (unsigned long long)line);
+	for (int i = 0; i < 4; i++)
+		ck_assert_uint_eq(must(watcher, WATCHER_WAIT_MANY, 0), 64);
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("notifications");
@@ -351,6 +469,11 @@ int main(void)
 	tcase_add_test(tc, a_process_that_dies_ends_its_services);
 	tcase_add_test(tc, a_service_that_is_started_again_is_another);
 	tcase_add_test(tc, what_cannot_be_watched_is_refused);
+	tcase_add_test(tc, each_begin_is_told_once);
+	tcase_add_test(tc, a_flood_of_changes_ends_with_the_last);
+	tcase_add_test(tc, a_driver_waits_for_its_own_state);
+	tcase_add_test(tc, the_end_of_a_service_ends_the_wait);
+	tcase_add_test(tc, items_and_waits_are_checked);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");

@@ -6,7 +6,10 @@
 enum {
 	HERALD_ADD,    // -> the number of a new page
 	HERALD_REMOVE, // terminates the oldest page
-	HERALD_FLOOD,  // times: a page comes and goes; returns when the last has gone
+	HERALD_FLOOD,  // times: a page comes and goes
+	HERALD_LEVEL,  // n: its item Level, whose schema has a number Value, is set to that
+	HERALD_LEVELS, // times: to 1, 2, …
+	HERALD_STATES, // -> the line of the first check of items that failed; 0: none
 };
 
 /* What is watched: the class of the services. */
@@ -30,5 +33,19 @@ enum {
 	WATCHER_REMOVE,     // the oldest spot goes
 	WATCHER_REFUSALS,   // -> the line of the first check that failed; 0: none
 	WATCHER_MANY,       // -> how many more sources can be made, and cancels them all
+	/* The state: of the first that is there (0), or of itself (1). */
+	WATCHER_WAIT,        // which: is created, with its handler
+	WATCHER_BEGIN,       // StateNotificationBegin
+	WATCHER_AGAIN,       // 1: the handler calls that too
+	WATCHER_CHANGED,     // -> how often the handler was called
+	WATCHER_LEVEL,       // -> the Value of the item Level
+	WATCHER_SET_LEVEL,   // n: its own
+	WATCHER_WAIT_ENABLE, // 0 or 1
+	WATCHER_WAIT_END,    // -> 1 once the handler of Cancel has run
+	WATCHER_WAIT_MANY,   // -> how many more can be made
+	WATCHER_WAIT_WRONG,  // -> the line of the first check that failed; 0: none
 	WATCHER_METHODS,
 };
+
+#define LEVEL_ITEM  "Level"
+#define LEVEL_VALUE "Value"

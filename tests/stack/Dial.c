@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include <DriverKit/IOLib.h>
+#include <DriverKit/IOServiceStateNotificationDispatchSource.h>
 
 #include "Dial.h"
 #include "dial.h"
@@ -169,6 +170,39 @@ static kern_return_t allocate(uint64_t *none)
 	return kIOReturnSuccess;
 }
 
+static kern_return_t wait_for_range(Dial *self, OSArray *items)
+{
+	IOServiceStateNotificationDispatchSource *source = NULL;
+	IODispatchQueue *queue = NULL;
+	kern_return_t ret = Dial_CopyDispatchQueue(self, "Default", &queue);
+	if (ret == kIOReturnSuccess)
+		ret = IOServiceStateNotificationDispatchSource_Create(
+			Gauge_as_IOService(self->ivars->gauge), items, queue, &source);
+	if (ret == kIOReturnSuccess)
+		ret = IOServiceStateNotificationDispatchSource_StateNotificationBegin(source);
+	OSSafeReleaseNULL(source);
+	OSSafeReleaseNULL(queue);
+	return ret;
+}
+
+static kern_return_t range(Dial *self, uint64_t *high)
+{
+	OSString *item = OSString_withCString("Range");
+	OSArray *items = OSArray_withCapacity(1);
+	OSDictionary *value = NULL;
+	OSArray_setObject(items, OSString_as_OSObject(item));
+	kern_return_t ret = Gauge_StateNotificationItemCopy(self->ivars->gauge, item, &value);
+	if (ret == kIOReturnSuccess) {
+		*high = OSNumber_unsigned64BitValue(
+			OSDynamicCast(OSNumber, OSDictionary_getObject(value, "High")));
+		ret = wait_for_range(self, items);
+	}
+	OSSafeReleaseNULL(value);
+	OSSafeReleaseNULL(items);
+	OSSafeReleaseNULL(item);
+	return ret;
+}
+
 kern_return_t IMPL(Dial, Try)
 {
 	Gauge *gauge = self->ivars->gauge;
@@ -200,6 +234,8 @@ kern_return_t IMPL(Dial, Try)
 		return Gauge_Private(gauge);
 	case DIAL_ALLOCATE:
 		return allocate(result);
+	case DIAL_RANGE:
+		return range(self, result);
 	case DIAL_DIE:
 		return Gauge_Die(gauge);
 	default:

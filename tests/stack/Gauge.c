@@ -57,12 +57,28 @@ void IMPL(Gauge, free)
 	Gauge_super_free(self);
 }
 
+/* Its state, which the upper driver reads. */
+static kern_return_t set_range(Gauge *self)
+{
+	OSString *item = OSString_withCString("Range");
+	OSDictionary *range = OSDictionary_withCapacity(1);
+	OSNumber *number = OSNumber_withNumber(400, 64);
+	OSDictionary_setObject(range, "High", OSNumber_as_OSObject(number));
+	kern_return_t ret = Gauge_StateNotificationItemCreate(self, item, NULL);
+	if (ret == kIOReturnSuccess)
+		ret = Gauge_StateNotificationItemSet(self, item, range);
+	OSSafeReleaseNULL(number);
+	OSSafeReleaseNULL(range);
+	OSSafeReleaseNULL(item);
+	return ret;
+}
+
 kern_return_t IMPL(Gauge, Start)
 {
 	kern_return_t ret = Gauge_super_Start(self, provider);
-	if (ret != kIOReturnSuccess)
-		return ret;
-	return Gauge_RegisterService(self);
+	if (ret == kIOReturnSuccess)
+		ret = set_range(self);
+	return ret == kIOReturnSuccess ? Gauge_RegisterService(self) : ret;
 }
 
 kern_return_t IMPL(Gauge, Stop)

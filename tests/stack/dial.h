@@ -16,6 +16,7 @@ enum {
 	DIAL_KEEP_NEEDLE, // keeps one until the driver dies
 	DIAL_LOCALONLY,   // calls a LOCALONLY method
 	DIAL_ALLOCATE,    // 1: no Gauge can be made here
+	DIAL_RANGE,       // -> what the gauge's state says, which can be waited for
 	DIAL_DIE,         // has the gauge's process die in a call
 	DIAL_METHODS,
 };

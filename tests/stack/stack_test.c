@@ -113,6 +113,14 @@ START_TEST(an_action_is_invoked_from_the_other_process)
 }
 END_TEST
 
+START_TEST(the_state_of_a_provider_is_read_and_waited_for)
+{
+	start();
+	ck_assert_uint_eq(must(DIAL_RANGE, 0), 400);
+	stop();
+}
+END_TEST
+
 START_TEST(memory_crosses_without_a_copy)
 {
 	start();
@@ -228,6 +236,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, values_cross);
 	tcase_add_test(tc, an_action_is_invoked_from_the_other_process);
+	tcase_add_test(tc, the_state_of_a_provider_is_read_and_waited_for);
 	tcase_add_test(tc, memory_crosses_without_a_copy);
 	tcase_add_test(tc, objects_cross_and_come_home);
 	tcase_add_test(tc, many_objects_come_and_go);

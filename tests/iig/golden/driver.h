@@ -257,6 +257,27 @@ static inline kern_return_t Driver_GetBusyState(Driver *self, uint32_t *busyStat
 	return IOService_GetBusyState(Driver_as_IOService(self), busyState);
 }
 
+/*! IOService::StateNotificationItemCreate(): see IOService_StateNotificationItemCreate(). */
+static inline kern_return_t Driver_StateNotificationItemCreate(Driver *self, OSString *itemName,
+							       OSDictionary *schema)
+{
+	return IOService_StateNotificationItemCreate(Driver_as_IOService(self), itemName, schema);
+}
+
+/*! IOService::StateNotificationItemSet(): see IOService_StateNotificationItemSet(). */
+static inline kern_return_t Driver_StateNotificationItemSet(Driver *self, OSString *itemName,
+							    OSDictionary *value)
+{
+	return IOService_StateNotificationItemSet(Driver_as_IOService(self), itemName, value);
+}
+
+/*! IOService::StateNotificationItemCopy(): see IOService_StateNotificationItemCopy(). */
+static inline kern_return_t Driver_StateNotificationItemCopy(Driver *self, OSString *itemName,
+							     OSDictionary **value)
+{
+	return IOService_StateNotificationItemCopy(Driver_as_IOService(self), itemName, value);
+}
+
 /*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
 static inline kern_return_t Driver_StringFromReturn(Driver *self, kern_return_t status,
 						    OSString **string)
@@ -463,6 +484,30 @@ static inline kern_return_t DriverClient_AdjustBusy(DriverClient *self, int32_t 
 static inline kern_return_t DriverClient_GetBusyState(DriverClient *self, uint32_t *busyState)
 {
 	return IOService_GetBusyState(DriverClient_as_IOService(self), busyState);
+}
+
+/*! IOService::StateNotificationItemCreate(): see IOService_StateNotificationItemCreate(). */
+static inline kern_return_t DriverClient_StateNotificationItemCreate(DriverClient *self,
+								     OSString *itemName,
+								     OSDictionary *schema)
+{
+	return IOService_StateNotificationItemCreate(DriverClient_as_IOService(self), itemName,
+						     schema);
+}
+
+/*! IOService::StateNotificationItemSet(): see IOService_StateNotificationItemSet(). */
+static inline kern_return_t
+DriverClient_StateNotificationItemSet(DriverClient *self, OSString *itemName, OSDictionary *value)
+{
+	return IOService_StateNotificationItemSet(DriverClient_as_IOService(self), itemName, value);
+}
+
+/*! IOService::StateNotificationItemCopy(): see IOService_StateNotificationItemCopy(). */
+static inline kern_return_t
+DriverClient_StateNotificationItemCopy(DriverClient *self, OSString *itemName, OSDictionary **value)
+{
+	return IOService_StateNotificationItemCopy(DriverClient_as_IOService(self), itemName,
+						   value);
 }
 
 /*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
