@@ -330,8 +330,12 @@ kern_return_t source_set_handler(IODispatchSource *self, unsigned line, OSAction
 		return refuse(kIOReturnBadArgument,
 			      "the handler was not made for %s::%s: use CreateAction%s",
 			      shape->class_name, shape->name, shape->name);
-	OSObjectRetain(handler);
 	pthread_mutex_lock(&state->lock);
+	if (state->cancelled) { // since the look above: nobody would release the handler any more
+		pthread_mutex_unlock(&state->lock);
+		return cancelled_before(state, "SetHandler");
+	}
+	OSObjectRetain(handler);
 	OSAction *old = state->lines[line].handler;
 	state->lines[line].handler = handler;
 	post_and_unlock(state, &state->lines[line]);
