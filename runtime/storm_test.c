@@ -15,14 +15,9 @@
  * run: STORM_SEEDS=1000 build/tests/runtime-storm-test
  */
 
-#include <errno.h>
+#include <runtime/storm.h>
+
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <DriverKit/IOTimerClocks.h>
 #include <UnitObjects.h>
@@ -32,23 +27,7 @@
 #include <runtime/queue.h>
 #include <runtime/worker.h>
 
-enum {
-	QUEUES = 4,
-	SERVICES = 3,
-	ACTIONS = 10,
-	THREADS = 3,
-	STEPS = 400,
-	SEEDS = 100,
-	LIMIT_S = 60
-};
-
-#define EXPECT(condition)                                                                       \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			fprintf(stderr, "storm_test.c:%d: not so: %s\n", __LINE__, #condition); \
-			abort();                                                                \
-		}                                                                               \
-	} while (0)
+enum { QUEUES = 4, SERVICES = 3, ACTIONS = 10, THREADS = 3, STEPS = 400 };
 
 struct station {
 	IODispatchQueue *queue;
@@ -81,19 +60,6 @@ static struct storm {
 
 /* How often the thread is on each queue, and in a concurrent piece of it. */
 static _Thread_local unsigned depth[QUEUES], beside[QUEUES];
-
-static uint64_t next_chance(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static unsigned pick(uint64_t *state, unsigned n)
-{
-	return (unsigned)(next_chance(state) >> 16) % n;
-}
 
 /* --- on a queue --- */
 
@@ -453,8 +419,7 @@ static void do_something(uint64_t *chance, unsigned nesting)
 
 static void *storm_on(void *context)
 {
-	uint64_t chance =
-		(storm.seed + 1) * 0x9e3779b97f4a7c15ULL + (uintptr_t)context * 0x2545f491ULL;
+	uint64_t chance = storm_chance(storm.seed, (uintptr_t)context);
 
 	for (int i = 0; i < STEPS; i++)
 		do_something(&chance, 0);
@@ -539,7 +504,7 @@ static void check_and_release(void)
 
 static void run_seed(uint64_t seed)
 {
-	uint64_t chance = (seed + 1) * 0x9e3779b97f4a7c15ULL;
+	uint64_t chance = storm_chance(seed, 0);
 	pthread_t threads[THREADS], pool;
 
 	storm.seed = seed;
@@ -563,39 +528,7 @@ static void run_seed(uint64_t seed)
 	check_and_release();
 }
 
-static bool survives(uint64_t seed)
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		alarm(LIMIT_S);
-		run_seed(seed);
-		exit(0);
-	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-	       WEXITSTATUS(status) == 0;
-}
-
-static uint64_t number_of(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-
-	return text != NULL && *text != '\0' ? strtoull(text, NULL, 10) : otherwise;
-}
-
 int main(void)
 {
-	uint64_t first = number_of("STORM_SEED", 0), failed = 0;
-	uint64_t n = getenv("STORM_SEED") != NULL ? 1 : number_of("STORM_SEEDS", SEEDS);
-
-	for (uint64_t seed = first; seed < first + n; seed++) {
-		if (survives(seed))
-			continue;
-		failed++;
-		fprintf(stderr, "seed %llu failed: STORM_SEED=%llu replays it\n",
-			(unsigned long long)seed, (unsigned long long)seed);
-	}
-	printf("%llu seeds, %llu failed\n", (unsigned long long)n, (unsigned long long)failed);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return storm_main(run_seed);
 }
