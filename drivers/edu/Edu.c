@@ -40,7 +40,8 @@ struct Edu_IVars {
 	IOPCIDevice *pci; // kept while it is open; NULL: closed
 	uint8_t memory;   // the memory index of BAR0
 	IOInterruptDispatchSource *source;
-	uint64_t interrupt; // its index
+	OSAction *interrupted; // its handler
+	uint64_t interrupt;    // its index
 	bool is_computing;
 	struct waiter waiters[CLIENTS_MAX];
 	unsigned n_waiters;
@@ -74,22 +75,25 @@ static void writeRegister(struct Edu_IVars *iv, uint64_t offset, uint32_t value)
 
 /* --- interrupts --- */
 
+/* The action keeps the driver, which keeps the action, until it is cancelled. */
 static void stopListening(struct Edu_IVars *iv)
 {
 	if (iv->source != NULL)
 		IOInterruptDispatchSource_Cancel_f(iv->source, NULL, NULL);
+	if (iv->interrupted != NULL)
+		OSAction_Cancel_f(iv->interrupted, NULL, NULL);
 	OSSafeReleaseNULL(iv->source);
+	OSSafeReleaseNULL(iv->interrupted);
 }
 
-static kern_return_t enable(Edu *self, IOInterruptDispatchSource *source)
+static kern_return_t enable(Edu *self)
 {
-	OSAction *action = NULL;
-	kern_return_t ret = Edu_CreateActionInterrupted(self, 0, &action);
+	struct Edu_IVars *iv = self->ivars;
+	kern_return_t ret = Edu_CreateActionInterrupted(self, 0, &iv->interrupted);
 	if (ret == kIOReturnSuccess)
-		ret = IOInterruptDispatchSource_SetHandler(source, action);
+		ret = IOInterruptDispatchSource_SetHandler(iv->source, iv->interrupted);
 	if (ret == kIOReturnSuccess)
-		ret = IOInterruptDispatchSource_SetEnable(source, true);
-	OSSafeReleaseNULL(action);
+		ret = IOInterruptDispatchSource_SetEnable(iv->source, true);
 	return ret;
 }
 
@@ -104,7 +108,7 @@ static kern_return_t listen(Edu *self, uint64_t index)
 						       (uint32_t)index, queue, &iv->source);
 	OSSafeReleaseNULL(queue);
 	if (ret == kIOReturnSuccess)
-		ret = enable(self, iv->source);
+		ret = enable(self);
 	iv->interrupt = index;
 	return ret;
 }

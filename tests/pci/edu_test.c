@@ -24,7 +24,7 @@ enum { PATIENCE_MS = 10000, EVENTS_MAX = 8 };
 
 static struct rig rig;
 static char folder[64], sock[96];
-static pid_t card;
+static pid_t card; // 0: not ours
 
 static void start_card(void)
 {
@@ -48,6 +48,8 @@ static void end_card(int signal)
 static void start(void)
 {
 	char virtual[128];
+	if (getenv("EDU_RUNS") != NULL)
+		return;
 	strcpy(folder, "/tmp/dext-edu.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	snprintf(sock, sizeof(sock), "%s/card", folder);
@@ -60,6 +62,8 @@ static void start(void)
 
 static void stop(void)
 {
+	if (card == 0)
+		return;
 	rig_stop(&rig);
 	end_card(SIGTERM);
 	ck_assert_int_eq(rmdir(folder), 0); // the socket is gone
@@ -167,7 +171,8 @@ START_TEST(a_factorial_comes_as_an_event)
 }
 END_TEST
 
-/* Raised while the driver is busy: a message is counted, the wire was masked after the first. */
+/* Raised while the driver is busy: a message is counted, the wire was masked after the first. On
+ * its way a real message may meet the one before it, which the processor has not taken yet. */
 START_TEST(interrupts_that_come_together_are_counted)
 {
 	struct application a;
@@ -175,8 +180,11 @@ START_TEST(interrupts_that_come_together_are_counted)
 	must_call(&a, kEduMethodRaise, 0x10, 100);
 	await_events(&a, 1);
 	ck_assert_uint_eq(a.events[0].values[kEduEventReason], 0x10);
-	ck_assert_uint_eq(a.events[0].values[kEduEventInterrupts],
-			  _i == kEduInterruptWire ? 1 : 100);
+	uint64_t n = a.events[0].values[kEduEventInterrupts];
+	if (_i == kEduInterruptWire)
+		ck_assert_uint_eq(n, 1);
+	else
+		ck_assert(n == 100 || (card == 0 && n >= 1 && n < 100));
 	expect_no_more(&a);
 	application_close(&a);
 }
@@ -209,7 +217,7 @@ START_TEST(a_killed_driver_is_forgotten_by_the_card)
 {
 	struct application a;
 	application_open(&a, (uint64_t)_i);
-	int n_fds = rig_count_fds(card);
+	int n_fds = card != 0 ? rig_count_fds(card) : 0;
 	io_service_t service = rig_wait_service("Edu");
 	pid_t driver = (pid_t)rig_number(service, "OpenDextProcess");
 	IOObjectRelease(service);
@@ -222,7 +230,7 @@ START_TEST(a_killed_driver_is_forgotten_by_the_card)
 	must_call(&a, kEduMethodCompute, 5, 0);
 	await_events(&a, 1);
 	ck_assert_uint_eq(a.events[0].values[kEduEventFactorial], 120);
-	ck_assert_int_eq(rig_count_fds(card), n_fds);
+	ck_assert_int_eq(card != 0 ? rig_count_fds(card) : 0, n_fds);
 	application_close(&a);
 }
 END_TEST
@@ -230,6 +238,8 @@ END_TEST
 START_TEST(a_card_that_dies_ends_the_driver_and_comes_back)
 {
 	struct application a;
+	if (card == 0)
+		return; // it cannot be killed
 	application_open(&a, (uint64_t)_i);
 	end_card(SIGKILL);
 	await_events(&a, 1);
