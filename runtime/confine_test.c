@@ -151,6 +151,11 @@ static int try_devices(void)
 	MUST_FAIL(EACCES, ioctl(fd, VFIO_GROUP_GET_DEVICE_FD, "x"));
 	MUST_FAIL(ENOTTY, ioctl(fd, USBDEVFS_SUBMITURB, NULL)); // passed on: not such a device
 	MUST_FAIL(ENOTTY, ioctl(fd, VFIO_DEVICE_GET_INFO, NULL));
+	MUST_FAIL(ENOTTY, ioctl(fd, VFIO_DEVICE_SET_IRQS, NULL));
+	MUST_FAIL(ENOTTY, ioctl(fd, VFIO_IOMMU_MAP_DMA, NULL));
+	MUST_FAIL(EACCES, ioctl(fd, VFIO_DEVICE_IOEVENTFD, NULL));
+	MUST_FAIL(EACCES, ioctl(fd, VFIO_DEVICE_FEATURE, NULL));
+	MUST_FAIL(EACCES, ioctl(fd, VFIO_DEVICE_RESET));
 	MUST(isatty(fd) == 0 && errno == ENOTTY);
 	MUST_FAIL(EPERM, kill(getppid(), 0));
 	return 0;
