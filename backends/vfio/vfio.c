@@ -450,6 +450,88 @@ static int unmask_intx(struct pci_backend *backend)
 	return set_irqs(from_base(backend), &set);
 }
 
+/* --- DMA --- */
+
+/* Room for the container's description with its capabilities. */
+union iommu_info {
+	struct vfio_iommu_type1_info info;
+	uint8_t bytes[4096];
+};
+
+/* The capability with the usable addresses; NULL: there is none. */
+static const struct vfio_iommu_type1_info_cap_iova_range *find_ranges(const union iommu_info *u)
+{
+	uint32_t at = (u->info.flags & VFIO_IOMMU_INFO_CAPS) != 0 ? u->info.cap_offset : 0;
+	while (at >= sizeof(u->info) &&
+	       at <= sizeof(u->bytes) - sizeof(struct vfio_info_cap_header)) {
+		const struct vfio_info_cap_header *header = (const void *)&u->bytes[at];
+		if (header->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+			return (const void *)header;
+		at = header->next > at ? header->next : 0;
+	}
+	return NULL;
+}
+
+static int dma_limits(struct pci_backend *backend, struct iommu_limits *limits)
+{
+	struct vfio *v = from_base(backend);
+	_Alignas(uint64_t) union iommu_info u = { .info = { .argsz = sizeof(u) } };
+	if (ioctl(v->container_fd, VFIO_IOMMU_GET_INFO, &u) < 0)
+		return failed(v, "VFIO_IOMMU_GET_INFO", errno);
+	const struct vfio_iommu_type1_info_cap_iova_range *found =
+		u.info.argsz <= sizeof(u) ? find_ranges(&u) : NULL;
+	if ((u.info.flags & VFIO_IOMMU_INFO_PGSIZES) == 0 || found == NULL) {
+		refuse(kIOReturnUnsupported,
+		       "the kernel does not say which addresses the IOMMU has");
+		return -EOPNOTSUPP;
+	}
+	*limits = (struct iommu_limits){ .page_size = u.info.iova_pgsizes & -u.info.iova_pgsizes };
+	for (unsigned i = 0; i < found->nr_iovas && i < IOMMU_RANGES_MAX; i++)
+		limits->ranges[limits->n_ranges++] =
+			(struct iommu_range){ found->iova_ranges[i].start,
+					      found->iova_ranges[i].end };
+	return 0;
+}
+
+/* The kernel pins the pages, which stay the device's when they are not mapped here any more. */
+static int dma_map(struct pci_backend *backend, const struct iommu_mapping *mapping)
+{
+	struct vfio *v = from_base(backend);
+	int protection = PROT_READ | (mapping->writable ? PROT_WRITE : 0);
+	void *memory = mmap(NULL, mapping->length, protection, MAP_SHARED, mapping->fd,
+			    (off_t)mapping->offset);
+	if (memory == MAP_FAILED)
+		return failed(v, "mapping memory for DMA", errno);
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = (mapping->readable ? VFIO_DMA_MAP_FLAG_READ : 0) |
+			 (mapping->writable ? VFIO_DMA_MAP_FLAG_WRITE : 0),
+		.vaddr = (uintptr_t)memory,
+		.iova = mapping->address,
+		.size = mapping->length,
+	};
+	int ret = 0;
+	if (ioctl(v->container_fd, VFIO_IOMMU_MAP_DMA, &map) < 0)
+		ret = failed(v, "VFIO_IOMMU_MAP_DMA (ENOMEM: see RLIMIT_MEMLOCK)", errno);
+	munmap(memory, mapping->length);
+	return ret;
+}
+
+static int dma_unmap(struct pci_backend *backend, uint64_t address, uint64_t length)
+{
+	struct vfio *v = from_base(backend);
+	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof(unmap),
+						    .iova = address,
+						    .size = length };
+	if (ioctl(v->container_fd, VFIO_IOMMU_UNMAP_DMA, &unmap) < 0)
+		return failed(v, "VFIO_IOMMU_UNMAP_DMA", errno);
+	if (unmap.size == length)
+		return 0;
+	refuse(kIOReturnInternalError, "the kernel unmapped %llu bytes of %llu",
+	       (unsigned long long)unmap.size, (unsigned long long)length);
+	return -EIO;
+}
+
 static const struct pci_backend_ops vfio_backend = {
 	.name = "vfio",
 	.open = open_backend,
@@ -461,6 +543,9 @@ static const struct pci_backend_ops vfio_backend = {
 	.irq_count = irq_count,
 	.set_irq = set_irq,
 	.unmask_intx = unmask_intx,
+	.dma_limits = dma_limits,
+	.dma_map = dma_map,
+	.dma_unmap = dma_unmap,
 };
 
 __attribute__((constructor)) static void register_vfio(void)

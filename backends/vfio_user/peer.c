@@ -197,7 +197,8 @@ static int receive(struct peer *peer, struct peer_message *message, uint64_t dea
 	return ret;
 }
 
-/* The device may ask for DMA; nothing is mapped for it, so the answer is no. */
+/* The device may ask for DMA by message. It has the file of whatever is mapped for it and needs no
+ * message, so the answer is no. */
 static int refuse_command(struct peer *peer, const struct vfio_user_header *command,
 			  uint64_t deadline)
 {

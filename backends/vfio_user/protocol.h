@@ -132,6 +132,9 @@ struct vfio_user_region_access {
 	uint32_t count;
 };
 
+enum { VFIO_USER_DMA_READABLE = 1, VFIO_USER_DMA_WRITABLE = 2 }; // dma_map.flags: by the device
+
+/* The memory's file comes along; offset is where the mapping begins in it. */
 struct vfio_user_dma_map {
 	uint32_t argsz;
 	uint32_t flags;

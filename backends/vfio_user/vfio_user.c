@@ -30,12 +30,14 @@
 #include <families/pci/pci_backend.h>
 #include <runtime/queue.h>
 
-#define REGION_SIZE_MAX (UINT64_C(1) << 46)
+#define REGION_SIZE_MAX  (UINT64_C(1) << 46)
+#define DMA_ADDRESS_LAST ((UINT64_C(1) << 52) - 1)
 
 enum {
 	REGIONS_MAX = 100,
 	IRQS_MAX = 50,
 	REGION_INFO_MAX = 4096, // with its capabilities
+	DMA_PAGE_SIZE = 4096,
 };
 
 struct region {
@@ -102,6 +104,17 @@ static int call(struct vfio_user *v, enum vfio_user_command command,
 		return 0;
 	peer_message_deinit(reply);
 	return lost(v);
+}
+
+/* A call of whose reply it matters only that it came. */
+static int call_plainly(struct vfio_user *v, enum vfio_user_command command,
+			const struct peer_payload *payload)
+{
+	struct peer_message reply;
+	int ret = call(v, command, payload, 0, &reply);
+	if (ret == 0)
+		peer_message_deinit(&reply);
+	return ret;
 }
 
 /* --- opening --- */
@@ -172,11 +185,7 @@ static int get_info(struct vfio_user *v, struct vfio_user_device_info *info)
 static int reset(struct vfio_user *v)
 {
 	const struct peer_payload nothing = { .fd = NULL };
-	struct peer_message reply;
-	int ret = call(v, VFIO_USER_DEVICE_RESET, &nothing, 0, &reply);
-	if (ret == 0)
-		peer_message_deinit(&reply);
-	return ret;
+	return call_plainly(v, VFIO_USER_DEVICE_RESET, &nothing);
 }
 
 /* The areas of a sparse-mmap capability at `at`: do they cover the whole region? */
@@ -488,11 +497,7 @@ static int set_irqs(struct vfio_user *v, struct vfio_user_irq_set *set, const in
 {
 	set->argsz = sizeof(*set);
 	const struct peer_payload payload = { .head = set, .head_size = sizeof(*set), .fd = fd };
-	struct peer_message reply;
-	int ret = call(v, VFIO_USER_DEVICE_SET_IRQS, &payload, 0, &reply);
-	if (ret == 0)
-		peer_message_deinit(&reply);
-	return ret;
+	return call_plainly(v, VFIO_USER_DEVICE_SET_IRQS, &payload);
 }
 
 /* A device needs no warning of how many vectors there will be. */
@@ -518,6 +523,45 @@ static int unmask_intx(struct pci_backend *backend)
 	return v->irqs[PCI_IRQ_INTX].automasked ? set_irqs(v, &set, NULL) : 0;
 }
 
+/* --- DMA --- */
+
+/* Pages are what every device has to accept; of addresses, any is as good as another. */
+static int dma_limits(struct pci_backend *backend, struct iommu_limits *limits)
+{
+	(void)backend;
+	*limits = (struct iommu_limits){ .page_size = DMA_PAGE_SIZE,
+					 .ranges = { { 0, DMA_ADDRESS_LAST } },
+					 .n_ranges = 1 };
+	return 0;
+}
+
+/* The device's process gets the file, and could look at all of it: it is trusted with a memory as
+ * the device is that it plays. */
+static int dma_map(struct pci_backend *backend, const struct iommu_mapping *mapping)
+{
+	const struct vfio_user_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = (mapping->readable ? VFIO_USER_DMA_READABLE : 0) |
+			 (mapping->writable ? VFIO_USER_DMA_WRITABLE : 0),
+		.offset = mapping->offset,
+		.address = mapping->address,
+		.size = mapping->length,
+	};
+	const struct peer_payload payload = { .head = &map,
+					      .head_size = sizeof(map),
+					      .fd = &mapping->fd };
+	return call_plainly(from_base(backend), VFIO_USER_DMA_MAP, &payload);
+}
+
+static int dma_unmap(struct pci_backend *backend, uint64_t address, uint64_t length)
+{
+	const struct vfio_user_dma_unmap unmap = { .argsz = sizeof(unmap),
+						   .address = address,
+						   .size = length };
+	const struct peer_payload payload = { .head = &unmap, .head_size = sizeof(unmap) };
+	return call_plainly(from_base(backend), VFIO_USER_DMA_UNMAP, &payload);
+}
+
 static const struct pci_backend_ops vfio_user_backend = {
 	.name = "vfio-user",
 	.open = open_backend,
@@ -529,6 +573,9 @@ static const struct pci_backend_ops vfio_user_backend = {
 	.irq_count = irq_count,
 	.set_irq = set_irq,
 	.unmask_intx = unmask_intx,
+	.dma_limits = dma_limits,
+	.dma_map = dma_map,
+	.dma_unmap = dma_unmap,
 };
 
 __attribute__((constructor)) static void register_vfio_user(void)

@@ -20,11 +20,19 @@ enum { // BAR0, from the card's specification
 	REGISTER_INTERRUPTS = 0x24,
 	REGISTER_RAISE = 0x60,
 	REGISTER_ACKNOWLEDGE = 0x64,
+	REGISTER_DMA = 0x80, // enum card_dma_register, of 8 bytes each
+	REGISTER_DMA_END = REGISTER_DMA + 8 * CARD_DMA_REGISTERS,
+};
+
+enum { // the DMA command
+	DMA_START = 0x1,
+	DMA_TO_CLIENT = 0x2,
+	DMA_INTERRUPT = 0x4,
 };
 
 enum { IDENTITY = 0x010000ed };   // version 1.0
 enum { STATUS_INTERRUPT = 0x80 }; // interrupt when the factorial is there
-enum { INTERRUPT_FACTORIAL = 0x00000001 };
+enum { INTERRUPT_FACTORIAL = 0x001, INTERRUPT_DMA = 0x100 };
 
 static void add_capability(struct config *config)
 {
@@ -40,7 +48,8 @@ static void add_capability(struct config *config)
 
 void card_init(struct card *card, struct server *server)
 {
-	*card = (struct card){ .server = server };
+	unsigned n_faults = card->n_faults;
+	*card = (struct card){ .server = server, .n_faults = n_faults };
 	config_init(&card->config, &(struct config_identity){ .vendor = 0x1234,
 							      .device = 0x11e8,
 							      .subsystem_vendor = 0x1af4,
@@ -82,6 +91,38 @@ static void acknowledge(struct card *card, uint32_t reasons)
 	card->interrupts &= ~reasons;
 	if (card->interrupts == 0)
 		server_set_wire(card->server, false);
+}
+
+/* --- DMA --- */
+
+/* Between `address` and the card's memory at `inside`, which is an address of the card's. */
+static int transfer(struct card *card, uint64_t address, uint64_t inside, uint64_t count,
+		    bool to_client)
+{
+	inside -= CARD_BUFFER;
+	if ((card->config.bytes[CONFIG_COMMAND] & CONFIG_BUS_LEAD) == 0)
+		return EPERM;
+	if (inside > CARD_BUFFER_SIZE || count > CARD_BUFFER_SIZE - inside)
+		return EFAULT;
+	return to_client ? dma_write(&card->server->dma, address, &card->buffer[inside], count)
+			 : dma_read(&card->server->dma, address, &card->buffer[inside], count);
+}
+
+/* As on a bus, nobody tells the driver of a fault. */
+static void run_dma(struct card *card)
+{
+	uint64_t *registers = card->dma_registers, command = registers[CARD_COMMAND];
+	bool to_client = (command & DMA_TO_CLIENT) != 0;
+	if ((command & DMA_START) == 0)
+		return;
+	int error = transfer(card, registers[to_client ? CARD_DESTINATION : CARD_SOURCE],
+			     registers[to_client ? CARD_SOURCE : CARD_DESTINATION],
+			     registers[CARD_COUNT], to_client);
+	if (error != 0)
+		card->n_faults++;
+	registers[CARD_COMMAND] &= ~(uint64_t)DMA_START;
+	if ((command & DMA_INTERRUPT) != 0)
+		interrupt(card, INTERRUPT_DMA);
 }
 
 /* --- registers --- */
@@ -136,10 +177,18 @@ static void write_register(struct card *card, uint64_t offset, uint32_t value)
 	}
 }
 
-/* Registers are of four bytes. */
+static bool is_dma_register(uint64_t offset)
+{
+	return offset >= REGISTER_DMA && offset < REGISTER_DMA_END;
+}
+
+/* Registers are of four bytes, those for DMA of eight. */
 static int check_access(unsigned region, uint64_t offset, size_t count)
 {
-	return region == 0 && count == 4 && offset % 4 == 0 && offset <= BAR0_SIZE - 4 ? 0 : EINVAL;
+	size_t size = is_dma_register(offset) ? 8 : 4;
+	return region == 0 && count == size && offset % size == 0 && offset <= BAR0_SIZE - size
+		       ? 0
+		       : EINVAL;
 }
 
 static int read_region(void *context, unsigned region, uint64_t offset, void *data, size_t count)
@@ -148,8 +197,10 @@ static int read_region(void *context, unsigned region, uint64_t offset, void *da
 	if (region == SERVER_CONFIG)
 		return config_read(&card->config, offset, data, count);
 	int error = check_access(region, offset, count);
-	if (error == 0)
-		put_le(data, read_register(card, offset), 4);
+	if (error == 0 && is_dma_register(offset))
+		put_le(data, card->dma_registers[(offset - REGISTER_DMA) / 8], count);
+	else if (error == 0)
+		put_le(data, read_register(card, offset), count);
 	return error;
 }
 
@@ -160,8 +211,14 @@ static int write_region(void *context, unsigned region, uint64_t offset, const v
 	if (region == SERVER_CONFIG)
 		return config_write(&card->config, offset, data, count);
 	int error = check_access(region, offset, count);
-	if (error == 0)
-		write_register(card, offset, (uint32_t)get_le(data, 4));
+	if (error == 0 && is_dma_register(offset)) {
+		enum card_dma_register number = (offset - REGISTER_DMA) / 8;
+		card->dma_registers[number] = get_le(data, count);
+		if (number == CARD_COMMAND)
+			run_dma(card);
+	} else if (error == 0) {
+		write_register(card, offset, (uint32_t)get_le(data, count));
+	}
 	return error;
 }
 

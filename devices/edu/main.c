@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: dext-edu --socket PATH\n");
 		return EXIT_FAILURE;
 	}
-	struct card card;
+	struct card card = { .server = NULL };
 	struct server server;
 	server_init(&server, &edu_function, &card);
 	card_init(&card, &server);

@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CONFIG_SIZE = 256 };
+enum { CONFIG_SIZE = 256, CONFIG_COMMAND = 0x04 };
+enum { CONFIG_BUS_LEAD = 0x4 }; // in the command
 
 struct config {
 	uint8_t bytes[CONFIG_SIZE];

@@ -43,6 +43,7 @@ void server_init(struct server *server, const struct server_ops *ops, void *func
 {
 	*server = (struct server){ .ops = ops, .function = function, .connection_fd = -1 };
 	memset(server->event_fds, -1, sizeof(server->event_fds));
+	dma_init(&server->dma);
 }
 
 void server_attach(struct server *server, int fd)
@@ -60,6 +61,7 @@ void server_detach(struct server *server)
 	for (unsigned kind = 0; kind < SERVER_N_IRQ_KINDS; kind++)
 		forget_kind(server, kind);
 	server->wire = false;
+	dma_deinit(&server->dma);
 	server->ops->reset(server->function);
 	if (server->ops->detached != NULL)
 		server->ops->detached(server->function);
@@ -267,13 +269,27 @@ static int reset(struct server *server, struct message *in, struct message *out)
 	return 0;
 }
 
-/* The functions do no DMA, so there is nothing to remember. */
-static int accept_dma(struct server *server, struct message *in, struct message *out)
+static int map_dma(struct server *server, struct message *in, struct message *out)
 {
-	(void)server;
-	memcpy(out->payload, in->payload, in->size);
-	out->size = in->header.command == VFIO_USER_DMA_UNMAP ? in->size : 0;
-	return 0;
+	struct vfio_user_dma_map map;
+	int none = -1;
+	(void)out;
+	memcpy(&map, in->payload, sizeof(map));
+	const struct dma_area area = { .address = map.address,
+				       .size = map.size,
+				       .offset = map.offset,
+				       .readable = (map.flags & VFIO_USER_DMA_READABLE) != 0,
+				       .writable = (map.flags & VFIO_USER_DMA_WRITABLE) != 0 };
+	return dma_map(&server->dma, &area, in->n_fds == 1 ? &in->fds[0] : &none);
+}
+
+static int unmap_dma(struct server *server, struct message *in, struct message *out)
+{
+	struct vfio_user_dma_unmap unmap;
+	memcpy(&unmap, in->payload, sizeof(unmap));
+	memcpy(out->payload, &unmap, sizeof(unmap));
+	out->size = sizeof(unmap);
+	return dma_unmap(&server->dma, unmap.address, unmap.size);
 }
 
 static const struct {
@@ -282,8 +298,8 @@ static const struct {
 	int (*answer)(struct server *server, struct message *in, struct message *out);
 } commands[] = {
 	{ VFIO_USER_VERSION, sizeof(struct vfio_user_version), get_version },
-	{ VFIO_USER_DMA_MAP, sizeof(struct vfio_user_dma_map), accept_dma },
-	{ VFIO_USER_DMA_UNMAP, sizeof(struct vfio_user_dma_unmap), accept_dma },
+	{ VFIO_USER_DMA_MAP, sizeof(struct vfio_user_dma_map), map_dma },
+	{ VFIO_USER_DMA_UNMAP, sizeof(struct vfio_user_dma_unmap), unmap_dma },
 	{ VFIO_USER_DEVICE_GET_INFO, sizeof(struct vfio_user_device_info), get_info },
 	{ VFIO_USER_DEVICE_GET_REGION_INFO, sizeof(struct vfio_user_region_info), get_region_info },
 	{ VFIO_USER_DEVICE_GET_IRQ_INFO, sizeof(struct vfio_user_irq_info), get_irq_info },

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <devices/vfio_user/dma.h>
+
 enum { SERVER_CONFIG = 7, SERVER_N_REGIONS = 9 };
 
 /* How a function interrupts: VFIO's numbers. INTx is masked when it comes, until it is unmasked. */
@@ -46,6 +48,7 @@ struct server_ops {
 struct server {
 	const struct server_ops *ops;
 	void *function;
+	struct dma dma;                                        // what the function may reach
 	int connection_fd;                                     // owned; -1: none
 	int event_fds[SERVER_N_IRQ_KINDS][SERVER_VECTORS_MAX]; // owned; -1: none
 	bool wire;                                             // INTx is asserted

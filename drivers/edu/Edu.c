@@ -10,6 +10,10 @@
  * an edge: it came once, so its handler sees to every reason that there is. The wire is a level: it
  * is masked until the handler has returned and comes again while a reason is left, so its handler
  * sees to one at a time.
+ *
+ * The card copies to and from memory by itself. It reaches the driver's buffer from when a command
+ * has prepared it until that is completed, and nothing else: an address that it makes up is caught
+ * by the IOMMU.
  */
 
 #include <DriverKit/IOLib.h>
@@ -27,8 +31,14 @@ enum { // byte offsets in BAR0
 	kRegisterInterrupts = 0x24,
 	kRegisterRaise = 0x60,
 	kRegisterAcknowledge = 0x64,
+	kRegisterSource = 0x80, // this and the next: 64 bits, addresses of the card's
+	kRegisterDestination = 0x88,
+	kRegisterTransferCount = 0x90,
+	kRegisterTransferCommand = 0x98,
 };
 
+enum { kTransferStart = 0x1, kTransferToBuffer = 0x2, kTransferInterrupt = 0x4 };
+enum { kCardMemory = 0x40000, kCardAddressBits = 28 };
 enum { kStatusInterrupt = 0x80 }; // interrupt when a factorial is there
 
 struct waiter {
@@ -42,7 +52,9 @@ struct Edu_IVars {
 	IOInterruptDispatchSource *source;
 	OSAction *interrupted; // its handler
 	uint64_t interrupt;    // its index
-	bool is_computing;
+	IOBufferMemoryDescriptor *buffer;
+	IODMACommand *command; // prepared while the card copies
+	bool is_computing, is_copying;
 	struct waiter waiters[CLIENTS_MAX];
 	unsigned n_waiters;
 };
@@ -113,6 +125,13 @@ static kern_return_t listen(Edu *self, uint64_t index)
 	return ret;
 }
 
+static void endTransfer(struct Edu_IVars *iv)
+{
+	if (iv->is_copying)
+		IODMACommand_CompleteDMA(iv->command, 0);
+	iv->is_copying = false;
+}
+
 static void tell(struct Edu_IVars *iv, uint32_t reason, uint64_t count, uint64_t time)
 {
 	const IOUserClientAsyncArgumentsArray event = {
@@ -123,6 +142,8 @@ static void tell(struct Edu_IVars *iv, uint32_t reason, uint64_t count, uint64_t
 	};
 	if (reason == kEduReasonFactorial)
 		iv->is_computing = false;
+	if (reason == kEduReasonTransfer)
+		endTransfer(iv);
 	for (unsigned i = 0; i < iv->n_waiters; i++)
 		EduUserClient_AsyncCompletion(iv->waiters[i].client, iv->waiters[i].completion,
 					      kIOReturnSuccess, event, kEduEventCount);
@@ -153,8 +174,23 @@ static void closeDevice(Edu *self)
 	if (iv->pci == NULL)
 		return;
 	stopListening(iv);
-	IOPCIDevice_Close(iv->pci, Edu_as_IOService(self), 0);
+	IOPCIDevice_Close(iv->pci, Edu_as_IOService(self),
+			  0); // whatever the card does, it is quiet
+	endTransfer(iv);
+	OSSafeReleaseNULL(iv->command);
+	OSSafeReleaseNULL(iv->buffer);
 	OSSafeReleaseNULL(iv->pci);
+}
+
+static kern_return_t makeBuffer(struct Edu_IVars *iv)
+{
+	const IODMACommandSpecification specification = { .maxAddressBits = kCardAddressBits };
+	kern_return_t ret = IOBufferMemoryDescriptor_Create(kIOMemoryDirectionInOut, kEduBufferSize,
+							    0, &iv->buffer);
+	if (ret == kIOReturnSuccess)
+		ret = IODMACommand_Create(IOPCIDevice_as_IOService(iv->pci), 0, &specification,
+					  &iv->command);
+	return ret;
 }
 
 static kern_return_t openDevice(Edu *self, IOPCIDevice *pci)
@@ -174,6 +210,8 @@ static kern_return_t openDevice(Edu *self, IOPCIDevice *pci)
 	ret = IOPCIDevice_GetBARInfo(pci, 0, &iv->memory, NULL, NULL);
 	if (ret == kIOReturnSuccess && (readRegister(iv, kRegisterIdentity) & 0xff) != 0xed)
 		ret = kIOReturnUnsupported;
+	if (ret == kIOReturnSuccess)
+		ret = makeBuffer(iv);
 	if (ret == kIOReturnSuccess)
 		ret = IOPCIDevice_ConfigureInterrupts(pci, kIOInterruptTypePCIMessaged, 1, 1, 0);
 	if (ret == kIOReturnSuccess)
@@ -263,6 +301,49 @@ kern_return_t IMPL(Edu, Raise)
 	return kIOReturnSuccess;
 }
 
+static void startTransfer(struct Edu_IVars *iv, bool toBuffer, const IOAddressSegment *segment)
+{
+	IOPCIDevice *pci = iv->pci;
+	uint64_t source = toBuffer ? kCardMemory : segment->address;
+	uint64_t destination = toBuffer ? segment->address : kCardMemory;
+	uint64_t command = kTransferStart | kTransferInterrupt | (toBuffer ? kTransferToBuffer : 0);
+	iv->is_copying = true;
+	IOPCIDevice_MemoryWrite64(pci, iv->memory, kRegisterSource, source);
+	IOPCIDevice_MemoryWrite64(pci, iv->memory, kRegisterDestination, destination);
+	IOPCIDevice_MemoryWrite64(pci, iv->memory, kRegisterTransferCount, segment->length);
+	IOPCIDevice_MemoryWrite64(pci, iv->memory, kRegisterTransferCommand, command);
+}
+
+/* One buffer of one file is one segment. */
+kern_return_t IMPL(Edu, Transfer)
+{
+	struct Edu_IVars *iv = self->ivars;
+	IOAddressSegment segment;
+	uint64_t flags;
+	uint32_t n = 1;
+	if (iv->pci == NULL)
+		return kIOReturnOffline;
+	if (length == 0 || length > kEduTransferMax || offset > kEduBufferSize - length)
+		return kIOReturnBadArgument;
+	if (iv->is_copying)
+		return kIOReturnBusy;
+	kern_return_t ret = IODMACommand_PrepareForDMA(
+		iv->command, 0, IOBufferMemoryDescriptor_as_IOMemoryDescriptor(iv->buffer), offset,
+		length, &flags, &n, &segment);
+	if (ret == kIOReturnSuccess)
+		startTransfer(iv, toBuffer, &segment);
+	return ret;
+}
+
+kern_return_t IMPL(Edu, CopyBuffer)
+{
+	if (self->ivars->pci == NULL)
+		return kIOReturnOffline;
+	IOBufferMemoryDescriptor_retain(self->ivars->buffer);
+	*memory = IOBufferMemoryDescriptor_as_IOMemoryDescriptor(self->ivars->buffer);
+	return kIOReturnSuccess;
+}
+
 kern_return_t IMPL(Edu, SetInterrupt)
 {
 	return self->ivars->pci != NULL ? listen(self, index) : kIOReturnOffline;
@@ -309,6 +390,16 @@ static kern_return_t setInterrupt(OSObject *target, void *reference,
 	return Edu_SetInterrupt(OSDynamicCast(Edu, target), arguments->scalarInput[0]);
 }
 
+static kern_return_t transfer(OSObject *target, void *reference,
+			      IOUserClientMethodArguments *arguments)
+{
+	const uint64_t *input = arguments->scalarInput;
+	(void)reference;
+	if (input[0] > 1)
+		return kIOReturnBadArgument;
+	return Edu_Transfer(OSDynamicCast(Edu, target), input[0] == 1, input[1], input[2]);
+}
+
 static const IOUserClientMethodDispatch methods[kEduMethodCount] = {
 	[kEduMethodNotify] = {
 		.function = notify,
@@ -326,6 +417,10 @@ static const IOUserClientMethodDispatch methods[kEduMethodCount] = {
 		.function = setInterrupt,
 		.checkScalarInputCount = 1,
 	},
+	[kEduMethodTransfer] = {
+		.function = transfer,
+		.checkScalarInputCount = 3,
+	},
 };
 
 kern_return_t IMPL(EduUserClient, ExternalMethod)
@@ -338,6 +433,13 @@ kern_return_t IMPL(EduUserClient, ExternalMethod)
 	IOService *edu = EduUserClient_GetProvider(self);
 	return EduUserClient_super_ExternalMethod(self, selector, arguments, dispatch,
 						  IOService_as_OSObject(edu), self);
+}
+
+kern_return_t IMPL(EduUserClient, CopyClientMemoryForType)
+{
+	if (type != kEduMemoryBuffer) // the super refuses, and says why
+		return EduUserClient_super_CopyClientMemoryForType(self, type, options, memory);
+	return Edu_CopyBuffer(OSDynamicCast(Edu, EduUserClient_GetProvider(self)), memory);
 }
 
 kern_return_t IMPL(EduUserClient, Stop)

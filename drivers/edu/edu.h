@@ -10,8 +10,16 @@ enum {
 	kEduMethodCompute,      // in: n, up to kEduFactorialMax; its factorial comes as an event
 	kEduMethodRaise,        // in: reasons of one's own, how often; they come as events
 	kEduMethodSetInterrupt, // in: kEduInterruptWire or kEduInterruptMessage
+	/* In: to the buffer (1) or to the card (0), offset in the buffer, bytes, up to
+	 * kEduTransferMax. By the card's DMA; the end comes as an event. */
+	kEduMethodTransfer,
 	kEduMethodCount,
 };
+
+/* IOConnectMapMemory64 types. */
+enum { kEduMemoryBuffer = 0 }; // kEduBufferSize bytes that the card can reach
+
+enum { kEduBufferSize = 4096, kEduTransferMax = 2048 };
 
 /* Indices among the provider's interrupts. */
 enum { kEduInterruptWire = 0, kEduInterruptMessage = 1 };
@@ -24,6 +32,10 @@ enum {                       // values of an event
 	kEduEventCount,
 };
 
-enum { kEduReasonFactorial = 0x1, kEduReasonsOwn = 0xfe }; // what Raise takes
+enum {
+	kEduReasonFactorial = 0x1,
+	kEduReasonTransfer = 0x100,
+	kEduReasonsOwn = 0xfe
+}; // what Raise takes
 
 enum { kEduFactorialMax = 12 }; // the register has 32 bits

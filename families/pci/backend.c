@@ -18,6 +18,8 @@ void pci_backend_register(const struct pci_backend_ops *ops)
 	assert(ops->region_info != NULL && ops->read != NULL && ops->write != NULL);
 	assert(ops->region_fd != NULL && ops->irq_count != NULL);
 	assert(ops->set_irq != NULL && ops->unmask_intx != NULL);
+	assert((ops->dma_limits != NULL) == (ops->dma_map != NULL));
+	assert((ops->dma_limits != NULL) == (ops->dma_unmap != NULL));
 	assert(n_backends < BACKENDS_MAX && pci_backend_find(ops->name) == NULL);
 	backends[n_backends++] = ops;
 }

@@ -24,6 +24,7 @@
 #include <PCIDriverKit/PCIDriverKit.h>
 #include <base/log.h>
 #include <base/reason.h>
+#include <families/pci/dma.h>
 #include <families/pci/function.h>
 #include <families/pci/identity.h>
 #include <families/pci/interrupts.h>
@@ -46,6 +47,7 @@ struct IOPCIDevice_IVars {
 	struct pci_function function;
 	bool is_open; // the function is: there is something to close
 	struct pci_interrupts interrupts;
+	struct pci_dma dma;
 	_Atomic(IOService *) session; // borrowed from whoever opened; NULL: closed
 	_Atomic unsigned n_logged;
 	pthread_mutex_t lock;
@@ -74,6 +76,7 @@ void IMPL(IOPCIDevice, free)
 			OSSafeReleaseNULL(device->mappings[i].memory);
 		}
 		pci_interrupts_close(&device->interrupts);
+		pci_dma_close(&device->dma);
 		if (device->is_open)
 			pci_function_close(&device->function);
 		pthread_mutex_destroy(&device->lock);
@@ -549,7 +552,10 @@ static kern_return_t create_provider(struct device_handover *handover, IOService
 		OSObjectRelease(self);
 		return ret;
 	}
+	pci_dma_open(&self->ivars->dma, function);
 	*provider = IOPCIDevice_as_IOService(self);
+	if (self->ivars->dma.iommu != NULL)
+		service_set_iommu(*provider, self->ivars->dma.iommu);
 	service_set_interrupts(*provider, self->ivars->interrupts.interrupts);
 	return kIOReturnSuccess;
 }

@@ -215,6 +215,30 @@ kern_return_t pci_function_unmask_intx(struct pci_function *function)
 	return pay_visit(&visit);
 }
 
+/* A visit that its caller makes. */
+struct free_visit {
+	struct visit visit;
+	int (*make)(const struct pci_backend_ops *ops, struct pci_backend *backend, void *context);
+	void *context;
+};
+
+static int make_free(struct visit *visit)
+{
+	struct free_visit *own = container_of(visit, struct free_visit, visit);
+	return own->make(visit->function->ops, visit->function->backend, own->context);
+}
+
+kern_return_t pci_function_visit(struct pci_function *function,
+				 int (*make)(const struct pci_backend_ops *ops,
+					     struct pci_backend *backend, void *context),
+				 void *context)
+{
+	struct free_visit own = { .visit = { .function = function, .make = make_free },
+				  .make = make,
+				  .context = context };
+	return pay_visit(&own.visit);
+}
+
 kern_return_t pci_function_identify(struct pci_function *function, struct pci_identity *identity)
 {
 	uint64_t ids, class_and_revision, subsystem;

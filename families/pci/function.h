@@ -70,6 +70,13 @@ kern_return_t pci_function_set_irq(struct pci_function *function, const struct p
 				   int event_fd);
 kern_return_t pci_function_unmask_intx(struct pci_function *function);
 
+/* For what else a backend does: `make` runs where it is called. Refuses with what `make` refused.
+ */
+kern_return_t pci_function_visit(struct pci_function *function,
+				 int (*make)(const struct pci_backend_ops *ops,
+					     struct pci_backend *backend, void *context),
+				 void *context);
+
 kern_return_t pci_function_identify(struct pci_function *function, struct pci_identity *identity);
 
 /* Find capability `id` (an extended one: negated) after `after` (0: from the first). Bounded in

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <families/family.h>
+#include <families/service/iommu.h>
 
 enum { PCI_REGION_BAR0 = 0, PCI_REGION_ROM = 6, PCI_REGION_CONFIG = 7, PCI_N_REGIONS = 9 };
 
@@ -65,6 +66,11 @@ struct pci_backend_ops {
 	int (*set_irq)(struct pci_backend *backend, const struct pci_vector *vector, int event_fd);
 	/* Required. INTx may come again. */
 	int (*unmask_intx)(struct pci_backend *backend);
+	/* Optional, all three or none: the function's DMA reaches what is mapped here and nothing
+	 * else. Limits are checked by their taker; map and unmap are those of struct iommu_ops. */
+	int (*dma_limits)(struct pci_backend *backend, struct iommu_limits *limits);
+	int (*dma_map)(struct pci_backend *backend, const struct iommu_mapping *mapping);
+	int (*dma_unmap)(struct pci_backend *backend, uint64_t address, uint64_t length);
 };
 
 void pci_backend_register(const struct pci_backend_ops *ops); // asserts the required entries

@@ -251,15 +251,12 @@ static kern_return_t map_area(struct iommu *iommu, const struct window_piece *pi
 		.readable = (direction & kIOMemoryDirectionOut) != 0,
 		.writable = (direction & kIOMemoryDirectionIn) != 0,
 	};
-	kern_return_t status = kIOReturnSuccess;
-	int ret = iommu->ops->map(iommu->context, &mapping);
-	if (ret < 0)
-		status = return_from_errno(ret);
+	kern_return_t ret = iommu->ops->map(iommu->context, &mapping);
 	pthread_mutex_lock(&iommu->lock);
-	if (ret == 0)
+	if (ret == kIOReturnSuccess)
 		settle(iommu, area, MAPPED);
 	pthread_mutex_unlock(&iommu->lock);
-	return status;
+	return ret;
 }
 
 kern_return_t iommu_map(struct iommu *iommu, const struct window_piece *pieces, unsigned n_pieces,

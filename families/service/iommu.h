@@ -24,9 +24,9 @@ struct iommu_mapping {
 };
 
 struct iommu_ops {
-	/* Required. May block, with a bound. 0, or a negative errno with refuse(): then nothing
-	 * stays mapped. The memory must stay reachable until unmap, whatever happens to the fd. */
-	int (*map)(void *context, const struct iommu_mapping *mapping);
+	/* Required. May block, with a bound. It may refuse: then nothing stays mapped. The memory
+	 * must stay reachable until unmap, whatever happens to the fd. */
+	kern_return_t (*map)(void *context, const struct iommu_mapping *mapping);
 	/* Required. Exactly what one map made. May block, with a bound. The device cannot reach it
 	 * any more when this returns; what goes wrong is the backend's to report. */
 	void (*unmap)(void *context, uint64_t address, uint64_t length);

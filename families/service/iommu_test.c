@@ -40,13 +40,11 @@ static void *close_it(void *context)
 	return NULL;
 }
 
-static int map(void *context, const struct iommu_mapping *m)
+static kern_return_t map(void *context, const struct iommu_mapping *m)
 {
 	struct table *t = context;
-	if (++t->n_maps == t->fail_at) {
-		refuse(kIOReturnNoResources, "the table is full");
-		return -ENOSPC;
-	}
+	if (++t->n_maps == t->fail_at)
+		return refuse(kIOReturnNoSpace, "the table is full");
 	ck_assert(m->address % PAGE == 0 && m->length % PAGE == 0 && m->offset % PAGE == 0);
 	ck_assert(m->address != 0 && m->length != 0 && (m->readable || m->writable));
 	struct entry *unused = NULL;
@@ -64,7 +62,7 @@ static int map(void *context, const struct iommu_mapping *m)
 	ck_assert_ptr_ne(bytes, MAP_FAILED);
 	*unused = (struct entry){ m->address, m->length, bytes, m->readable, m->writable };
 	t->n_mapped++;
-	return 0;
+	return kIOReturnSuccess;
 }
 
 static void unmap(void *context, uint64_t address, uint64_t length)

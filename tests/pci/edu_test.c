@@ -101,6 +101,13 @@ static kern_return_t call(struct application *a, uint32_t selector, uint64_t fir
 					 selector == kEduMethodRaise ? 2 : 1, NULL, NULL);
 }
 
+static kern_return_t transfer(struct application *a, uint64_t to_buffer, uint64_t offset,
+			      uint64_t length)
+{
+	const uint64_t input[] = { to_buffer, offset, length };
+	return IOConnectCallScalarMethod(a->connect, kEduMethodTransfer, input, 3, NULL, NULL);
+}
+
 static void must_call(struct application *a, uint32_t selector, uint64_t first, uint64_t second)
 {
 	kern_return_t ret = call(a, selector, first, second);
@@ -226,7 +233,8 @@ START_TEST(a_killed_driver_is_forgotten_by_the_card)
 	ck_assert_int_eq(a.events[0].status, kIOReturnAborted);
 	application_close(&a);
 
-	application_open(&a, (uint64_t)_i);
+	application_open(
+		&a, (uint64_t)(1 - _i)); // in the other way: no eventfd takes the old one's place
 	must_call(&a, kEduMethodCompute, 5, 0);
 	await_events(&a, 1);
 	ck_assert_uint_eq(a.events[0].values[kEduEventFactorial], 120);
@@ -248,6 +256,49 @@ START_TEST(a_card_that_dies_ends_the_driver_and_comes_back)
 	start_card();
 	application_open(&a, (uint64_t)_i);
 	expect_no_more(&a);
+	application_close(&a);
+}
+END_TEST
+
+static void must_transfer(struct application *a, bool to_buffer, uint64_t offset, uint64_t length)
+{
+	kern_return_t ret = transfer(a, to_buffer, offset, length);
+	ck_assert_msg(ret == kIOReturnSuccess, "%s: %s", IOReturnString(ret), dext_last_reason());
+	await_events(a, 1);
+	ck_assert_uint_eq(a->events[0].values[kEduEventReason], kEduReasonTransfer);
+	a->n_events = 0;
+}
+
+/* Through the card's memory from one end of a buffer to the other; the rest stays as it was. */
+START_TEST(the_card_copies_by_itself)
+{
+	enum { FROM = 5, TO = 2111, LENGTH = 1983 };
+	struct application a;
+	mach_vm_address_t address = 0;
+	mach_vm_size_t size = 0;
+	application_open(&a, (uint64_t)_i);
+	ck_assert_int_eq(IOConnectMapMemory64(a.connect, kEduMemoryBuffer, mach_task_self(),
+					      &address, &size, kIOMapAnywhere),
+			 kIOReturnSuccess);
+	ck_assert_uint_eq(size, kEduBufferSize);
+	uint8_t *bytes = (uint8_t *)(uintptr_t)address;
+	for (int round = 1; round <= 3; round++) {
+		for (int i = 0; i < kEduBufferSize; i++)
+			bytes[i] = (uint8_t)(i * 7 + round);
+		must_transfer(&a, false, FROM, LENGTH);
+		must_transfer(&a, true, TO, LENGTH);
+		for (int i = 0; i < kEduBufferSize; i++) {
+			bool copied = i >= TO && i < TO + LENGTH;
+			int source = copied ? i - TO + FROM : i;
+			ck_assert_int_eq(bytes[i], (uint8_t)(source * 7 + round));
+		}
+	}
+	ck_assert_int_eq(transfer(&a, 2, 0, 1), kIOReturnBadArgument);
+	ck_assert_int_eq(transfer(&a, 0, 0, 0), kIOReturnBadArgument);
+	ck_assert_int_eq(transfer(&a, 0, 0, kEduTransferMax + 1), kIOReturnBadArgument);
+	ck_assert_int_eq(transfer(&a, 0, kEduBufferSize, 1), kIOReturnBadArgument);
+	ck_assert_int_eq(transfer(&a, 0, UINT64_MAX, 1), kIOReturnBadArgument);
+	IOConnectUnmapMemory64(a.connect, kEduMemoryBuffer, mach_task_self(), address);
 	application_close(&a);
 }
 END_TEST
@@ -288,6 +339,7 @@ int main(void)
 		a_wire_comes_again_while_there_is_a_reason,
 		a_killed_driver_is_forgotten_by_the_card,
 		a_card_that_dies_ends_the_driver_and_comes_back,
+		the_card_copies_by_itself,
 		what_the_card_cannot_do_is_refused,
 		the_example_prints_factorials,
 	};
