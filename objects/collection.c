@@ -118,6 +118,11 @@ void collection_compare_leave(void)
 	comparison.depth--;
 }
 
+struct collection_walk *collection_comparison(void)
+{
+	return comparison.depth > 0 ? &comparison : NULL;
+}
+
 bool collection_walk_enter(struct collection_walk *walk)
 {
 	return walk_enter(walk, 1);

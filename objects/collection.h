@@ -49,6 +49,10 @@ struct collection_walk {
 	unsigned depth, visits;
 };
 
+/* Of the comparison that this thread is in the midst of: what is looked at for it counts there.
+ * NULL: it is in none. */
+struct collection_walk *collection_comparison(void);
+
 /* Around one value. false, with the reason, as above. */
 bool collection_walk_enter(struct collection_walk *walk);
 void collection_walk_leave(struct collection_walk *walk);

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include <DriverKit/OSCollectionConstants.h>
-#include <base/clock.h>
 #include <base/reason.h>
 
 /* --- the classes --- */
@@ -496,30 +495,104 @@ START_TEST(self_containing_is_an_error)
 }
 END_TEST
 
-/* The same few objects, again and again: 2^31 ways through 31 collections. */
-START_TEST(shared_members_do_not_multiply_the_work)
+/* An array that holds another twice, and so on: 2^n ways to the innermost, which has `value`. */
+static OSArray *doubled(unsigned n, uint64_t value)
 {
-	OSArray *one = OSArray_withCapacity(2), *two = OSArray_withCapacity(2);
-	uint64_t begin = clock_now_ns();
+	OSArray *array = OSArray_withCapacity(2);
+	OSNumber *number = OSNumber_withNumber(value, 64);
 
-	for (int i = 0; i < 30; i++) {
-		OSArray *outer_one = OSArray_withCapacity(2), *outer_two = OSArray_withCapacity(2);
+	OSArray_setObject(array, OBJECT(number));
+	OSObjectRelease(number);
+	for (unsigned i = 0; i < n; i++) {
+		OSArray *outer = OSArray_withCapacity(2);
 
-		for (int k = 0; k < 2; k++) {
-			OSArray_setObject(outer_one, OBJECT(one));
-			OSArray_setObject(outer_two, OBJECT(two));
-		}
-		OSObjectRelease(one);
-		OSObjectRelease(two);
-		one = outer_one;
-		two = outer_two;
+		for (int k = 0; k < 2; k++)
+			OSArray_setObject(outer, OBJECT(array));
+		OSObjectRelease(array);
+		array = outer;
+	}
+	return array;
+}
+
+/* For who compares what a stranger made. */
+START_TEST(shared_members_do_not_multiply_the_work_of_a_comparison)
+{
+	OSArray *one = doubled(30, 0), *two = doubled(30, 0);
+
+	ck_assert(!OSObject_isEqualTo(OBJECT(one), OBJECT(two)));
+	ck_assert_ptr_nonnull(strstr(reason_last(), "values to look at"));
+	OSObjectRelease(one);
+	OSObjectRelease(two);
+}
+END_TEST
+
+/* A set finds what it compares by its number, for which it looks all the way down. */
+START_TEST(a_comparison_counts_what_a_set_looks_at)
+{
+	enum { MEMBERS = 8 };
+	OSArray *shared = doubled(17, 0);
+	OSSet *one = OSSet_withCapacity(MEMBERS), *two = OSSet_withCapacity(MEMBERS);
+
+	for (uint64_t i = 0; i < 2 * MEMBERS; i++) {
+		OSArray *member = doubled(0, i / 2);
+
+		ck_assert(OSArray_setObject(member, OBJECT(shared)));
+		ck_assert(OSSet_setObject(i % 2 == 0 ? one : two, OBJECT(member)));
+		OSObjectRelease(member);
 	}
 	ck_assert(!OSObject_isEqualTo(OBJECT(one), OBJECT(two)));
 	ck_assert_ptr_nonnull(strstr(reason_last(), "values to look at"));
-	ck_assert_ptr_null(OSArray_copyCollection(one));
-	ck_assert_uint_lt(clock_now_ns() - begin, 10000000000ULL);
 	OSObjectRelease(one);
 	OSObjectRelease(two);
+	OSObjectRelease(shared);
+}
+END_TEST
+
+START_TEST(a_copy_shares_what_its_original_does)
+{
+	OSArray *whole = doubled(30, 7), *copy = (OSArray *)OSArray_copyCollection(whole);
+	OSObject *from = OBJECT(whole), *to = OBJECT(copy);
+
+	ck_assert_ptr_nonnull(copy);
+	for (int i = 0; i < 30; i++) {
+		ck_assert_ptr_ne(to, from);
+		ck_assert_uint_eq(OSArray_getCount((OSArray *)to), 2);
+		ck_assert_ptr_eq(OSArray_getObject((OSArray *)to, 0),
+				 OSArray_getObject((OSArray *)to, 1));
+		from = OSArray_getObject((OSArray *)from, 0);
+		to = OSArray_getObject((OSArray *)to, 0);
+	}
+	ck_assert_ptr_ne(OSArray_getObject((OSArray *)to, 0),
+			 OSArray_getObject((OSArray *)from, 0));
+	ck_assert_uint_eq(value_of(OSArray_getObject((OSArray *)to, 0)), 7);
+	OSObjectRelease(whole);
+	ck_assert_uint_eq(OSObjectGetRetainCount(to), 2); // by the copy that is around it alone
+	OSObjectRelease(copy);
+}
+END_TEST
+
+/* What is met again may be deeper there than where it was copied. */
+START_TEST(a_copy_of_what_is_shared_is_no_deeper_than_any)
+{
+	for (unsigned depth = 1; depth < 16; depth++) {
+		OSObject *inner = chain(&classes[0], 20), *outer = OBJECT(OSArray_withCapacity(2));
+
+		OSArray_setObject((OSArray *)outer, inner);
+		for (unsigned i = 1; i < depth; i++) {
+			OSObject *around = classes[0].make(1);
+
+			give(&classes[0], around, 0, inner);
+			inner = around;
+		}
+		OSArray_setObject((OSArray *)outer, inner); // 1 + (depth - 1) + 20 in all
+		OSObjectRelease(inner);
+		OSContainer *copy = OSArray_copyCollection((OSArray *)outer);
+		ck_assert(copy != NULL ? OSObject_isEqualTo(OBJECT(copy), outer)
+				       : strstr(reason_last(), "deeper than 32") != NULL);
+		ck_assert((copy != NULL) == (depth + 20 <= 32));
+		OSObjectRelease(copy);
+		OSObjectRelease(outer);
+	}
 }
 END_TEST
 
@@ -626,10 +699,15 @@ int main(void)
 		free_of_a_member_sees_a_whole_collection,
 		unmade_is_empty_and_refuses,
 	};
-	const TTest *const once[] = { shared_members_do_not_multiply_the_work };
+	const TTest *const once[] = {
+		shared_members_do_not_multiply_the_work_of_a_comparison,
+		a_comparison_counts_what_a_set_looks_at,
+		a_copy_shares_what_its_original_does,
+		a_copy_of_what_is_shared_is_no_deeper_than_any,
+	};
 
 	return unit_run_each("collection", tests, sizeof(tests) / sizeof(tests[0]), N_CLASSES) ==
 			       EXIT_SUCCESS
-		       ? unit_run("collection", once, 1)
+		       ? unit_run("collection", once, sizeof(once) / sizeof(once[0]))
 		       : EXIT_FAILURE;
 }

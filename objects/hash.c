@@ -154,8 +154,8 @@ static bool hash_value(const OSObject *object, struct collection_walk *walk, uin
 bool collection_hash(const OSObject *object, uint64_t *hash)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct collection_walk walk = { 0 };
+	struct collection_walk own = { 0 }, *comparison = collection_comparison();
 
 	pthread_once(&once, read_keys);
-	return hash_value(object, &walk, hash);
+	return hash_value(object, comparison != NULL ? comparison : &own, hash);
 }
