@@ -177,12 +177,13 @@ static bool many_at_once(void *context, struct bench_round *round)
 struct large {
 	struct caller *caller;
 	size_t bytes;
+	uint64_t *in, *out;
 };
 
 static bool one_structure(void *context, struct bench_round *round)
 {
-	static uint64_t in[CALLER_LARGE_MAX / 8], out[CALLER_LARGE_MAX / 8];
 	const struct large *large = context;
+	uint64_t *in = large->in, *out = large->out;
 	size_t last_word = large->bytes / 8 - 1;
 	uint64_t last = round->begin;
 	do {
@@ -285,14 +286,16 @@ static void add_special(struct bench *b, struct caller *caller, const char *name
 	bench_add_pins(b, cell, steady_pins, 2);
 }
 
-static void add_large(struct bench *b, struct caller *caller, const char *const *names)
+/* `memory` is of CALLER_LARGE_MAX bytes, twice. */
+static void add_large(struct bench *b, struct caller *caller, uint64_t *memory,
+		      const char *const *names)
 {
 	static const size_t sizes[] = { 64 << 10, CALLER_LARGE_MAX };
 	for (int i = 0; i < 2; i++) {
 		struct large *large = calloc(1, sizeof(*large)); // of the program, to its end
 		if (large == NULL)
 			server_die("memory");
-		*large = (struct large){ caller, sizes[i] };
+		*large = (struct large){ caller, sizes[i], memory, memory + CALLER_LARGE_MAX / 8 };
 		struct bench_cell cell = {
 			.name = names[i],
 			.run = one_structure,
@@ -301,6 +304,15 @@ static void add_large(struct bench *b, struct caller *caller, const char *const 
 		};
 		bench_add_pins(b, cell, steady_pins, 2);
 	}
+}
+
+/* Structures that lie in memory which the driver has mapped too. */
+static uint64_t *make_shared(void)
+{
+	void *memory = NULL;
+	if (dext_buffer_create(opendext_connect, 2 * CALLER_LARGE_MAX, &memory) != kIOReturnSuccess)
+		server_die("dext_buffer_create");
+	return memory;
 }
 
 static void add_paced(struct bench *b, struct caller *caller)
@@ -428,6 +440,8 @@ int main(int argc, char **argv)
 		{ &caller_ring, { "ring-64K", "ring-1M" } },
 		{ &caller_stream, { "stream-64K", "stream-1M" } },
 	};
+	static const char *const shared_names[] = { "opendext-shared-64K", "opendext-shared-1M" };
+	static uint64_t own[2 * CALLER_LARGE_MAX / 8];
 	static const char *const drivers[] = { "echo", "unfiltered" };
 	/* Busy CPUs need not be kept awake, and those that were would stay so for the next cell. */
 	static const char *const options[] = { "--allow-low-latency=/dev/null", NULL };
@@ -457,7 +471,9 @@ int main(int argc, char **argv)
 	add_special(&bench, &caller_sdbus, "sdbus-4", false, many_at_once);
 #endif
 	for (int i = 0; i < 3; i++)
-		add_large(&bench, large[i].caller, large[i].names);
+		add_large(&bench, large[i].caller, own, large[i].names);
+	if (bench_wants(&bench, caller_opendext.name))
+		add_large(&bench, &caller_opendext, make_shared(), shared_names);
 	add_ratios(&bench);
 	return bench_run(&bench) ? bench_report(&bench) : EXIT_FAILURE;
 }

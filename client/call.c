@@ -4,8 +4,9 @@
  * External methods: arguments are checked here too, so that a mistake is named in the application's
  * own terms and costs the driver nothing.
  *
- * A structure above RING_BLOCK bytes travels in a buffer that the driver has mapped too. A call
- * whose time was over leaves its buffer for good: the driver may still write to it.
+ * A structure above RING_BLOCK bytes travels in a buffer that the driver has mapped too, unless it
+ * lies in such memory already (dext_buffer_create). A call whose time was over leaves its buffer
+ * for good: the driver may still write to it.
  */
 
 #include <errno.h>
@@ -146,6 +147,8 @@ void call_fill(struct ring_request *request, uint32_t selector, uint64_t async,
 	if (call_takes_any_size(a))
 		request->structure_out_max = RING_VARIABLE;
 	request->buffer = 0;
+	request->input_address = 0;
+	request->output_address = 0;
 	if (a->n_input > 0)
 		memcpy(request->scalars, a->input, a->n_input * sizeof(uint64_t));
 	if (a->input_size > 0 && a->input_size <= RING_BLOCK)
@@ -174,23 +177,24 @@ void call_store(const struct call_arguments *a, const struct ring_reply *reply,
 
 uint64_t call_buffer_size(const struct ring_request *request)
 {
-	if (ring_output_is_in_buffer(request->structure_out_max))
-		return ring_output_offset(request->structure_size) + request->structure_out_max;
-	return request->structure_size > RING_BLOCK ? request->structure_size : 0;
+	uint32_t input = ring_buffered_input(request);
+	if (ring_output_is_shared(request->structure_out_max) && request->output_address == 0)
+		return ring_output_offset(input) + request->structure_out_max;
+	return input > RING_BLOCK ? input : 0;
 }
 
 void call_use_buffer(struct ring_request *request, struct buffer *buffer,
 		     const struct call_arguments *a)
 {
 	request->buffer = 1 + buffer->number;
-	if (a->input_size > RING_BLOCK)
+	if (ring_buffered_input(request) > RING_BLOCK)
 		memcpy(buffer->bytes, a->input_struct, a->input_size);
 }
 
 const void *call_output(const struct ring_reply *reply, const struct buffer *buffer,
 			uint32_t structure_out_max, uint32_t structure_size)
 {
-	if (!ring_output_is_in_buffer(structure_out_max))
+	if (!ring_output_is_shared(structure_out_max))
 		return reply->structure;
 	return buffer->bytes + ring_output_offset(structure_size);
 }
@@ -200,10 +204,14 @@ static kern_return_t take_reply(struct connection *c, const struct ring_request 
 				const struct ring_reply *reply, const struct buffer *buffer,
 				const struct call_arguments *a)
 {
+	if (request->output_address != 0) {
+		store_values(a, reply);
+		return kIOReturnSuccess;
+	}
 	if (request->structure_out_max != RING_VARIABLE) {
 		call_store(a, reply,
 			   call_output(reply, buffer, request->structure_out_max,
-				       request->structure_size));
+				       ring_buffered_input(request)));
 		return kIOReturnSuccess;
 	}
 	void **address = a->output_struct;
@@ -251,6 +259,27 @@ static kern_return_t try_call(struct connection *c, struct ring_request *request
 			: call_once(c, request, NULL, a, reply);
 }
 
+static bool overlap(const struct call_arguments *a)
+{
+	uintptr_t in = (uintptr_t)a->input_struct, out = (uintptr_t)a->output_struct;
+	return in < out + *a->output_size && out < in + a->input_size;
+}
+
+/* A large structure that lies in memory which the driver has mapped is left there: but not if the
+ * method would write where it reads. */
+static void use_regions(struct connection *c, struct ring_request *request,
+			const struct call_arguments *a)
+{
+	bool in = request->structure_size > RING_BLOCK;
+	bool out = ring_output_is_shared(request->structure_out_max);
+	if ((!in && !out) || !connection_has_regions(c) || (in && out && overlap(a)))
+		return;
+	if (in && connection_has_region(c, a->input_struct, a->input_size))
+		request->input_address = (uint64_t)(uintptr_t)a->input_struct;
+	if (out && connection_has_region(c, a->output_struct, *a->output_size))
+		request->output_address = (uint64_t)(uintptr_t)a->output_struct;
+}
+
 /* async: 0, or the number of the asynchronous call. *generation: of the driver that answered. A
  * driver that died before it executed the call had the memory that this relies on, and the next one
  * has not: then all over again. */
@@ -260,6 +289,7 @@ static kern_return_t call(struct connection *c, uint32_t selector, uint64_t asyn
 	struct ring_request request;
 	struct ring_reply reply;
 	call_fill(&request, selector, async, a);
+	use_regions(c, &request, a);
 	uint64_t size = call_buffer_size(&request);
 	kern_return_t status;
 	unsigned tries = 0;

@@ -54,7 +54,7 @@ struct connection {
 	struct turn maps;      // one map or unmap at a time; guards what follows
 	bool unmapped;         // closed: nothing may be mapped any more
 	struct list mappings;  // of struct mapping
-	struct list regions;   // of struct region
+	struct list regions;   // of struct region; looked through with `lock` alone
 	uint64_t n_registered; // regions so far
 
 	_Atomic uint32_t n_regions;          // that a driver knows of; written with the turn

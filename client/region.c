@@ -29,17 +29,31 @@ enum { TELLS_MAX = 512 }; // of all regions, until the drivers that die are too 
 struct region {
 	struct list link; // connection.regions
 	void *address;
-	size_t size;         // whole pages
-	int fd;              // owned
-	uint32_t generation; // of the driver that knows of it; 0: none does
+	size_t size;                 // whole pages
+	int fd;                      // owned
+	_Atomic uint32_t generation; // of the driver that knows of it; 0: none does
 };
 
 static void region_free(struct region *region)
 {
-	list_remove(&region->link);
 	munmap(region->address, region->size);
 	close_fdp(&region->fd);
 	free(region);
+}
+
+/* With the turn. Who looks for a range has the lock alone. */
+static void join(struct connection *c, struct region *region)
+{
+	pthread_mutex_lock(&c->lock);
+	list_append(&c->regions, &region->link);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void leave(struct connection *c, struct region *region)
+{
+	pthread_mutex_lock(&c->lock);
+	list_remove(&region->link);
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* With the turn: after a driver was told of one, or before it is told to forget `leaving`. */
@@ -60,8 +74,24 @@ static void count_regions(struct connection *c, const struct region *leaving)
 void connection_free_regions(struct connection *c)
 {
 	struct region *region, *next;
-	list_for_each_safe(region, next, &c->regions, link)
+	list_for_each_safe(region, next, &c->regions, link) {
+		leave(c, region);
 		region_free(region);
+	}
+}
+
+bool connection_has_region(struct connection *c, const void *address, size_t size)
+{
+	struct region *region;
+	bool found = false;
+	pthread_mutex_lock(&c->lock);
+	list_for_each(region, &c->regions, link) {
+		uintptr_t offset = (uintptr_t)address - (uintptr_t)region->address;
+		found = found || (region->generation != 0 && offset < region->size &&
+				  size <= region->size - offset);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return found;
 }
 
 /* --- making one --- */
@@ -132,12 +162,14 @@ static kern_return_t region_new(struct connection *c, size_t size, void **addres
 		return status;
 	}
 	*region = (struct region){ .address = bytes, .size = size, .fd = steal_fd(&fd) };
-	list_append(&c->regions, &region->link);
+	join(c, region);
 	status = tell(c, region);
-	if (status == kIOReturnSuccess)
+	if (status == kIOReturnSuccess) {
 		*address = region->address;
-	else
-		region_free(region);
+		return status;
+	}
+	leave(c, region);
+	region_free(region);
 	return status;
 }
 
@@ -240,6 +272,7 @@ static kern_return_t forget(struct connection *c, const void *address)
 		count_regions(c, NULL);
 		return status;
 	}
+	leave(c, region);
 	region_free(region);
 	count_regions(c, NULL);
 	reason_clear();

@@ -8,6 +8,14 @@
 /* Unmap all of them. With the turn at the maps, or by the last who has the connection. */
 void connection_free_regions(struct connection *c);
 
+static inline bool connection_has_regions(const struct connection *c)
+{
+	return atomic_load_explicit(&c->n_regions, memory_order_relaxed) > 0;
+}
+
+/* Does a driver know of one that holds this range? */
+bool connection_has_region(struct connection *c, const void *address, size_t size);
+
 /* Register with the driver that serves the ring now what its predecessor knew, within the call time
  * limit. Fails with a reason. */
 kern_return_t connection_renew_regions(struct connection *c);

@@ -145,7 +145,7 @@ static kern_return_t submit(struct connection *c, uint32_t selector, const struc
 {
 	struct ring_request request;
 	call_fill(&request, selector, 0, a);
-	s->input_size = request.structure_size;
+	s->input_size = ring_buffered_input(&request);
 	s->buffer = NULL;
 	s->timeout_ms = dext_call_timeout_get();
 	s->deadline_ns = clock_coarse_deadline_ns(s->timeout_ms);

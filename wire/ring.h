@@ -71,6 +71,8 @@ struct ring_request {
 	uint32_t buffer;    // 1 + the number of the buffer that holds what is larger than a block
 	uint32_t n_regions; // RING_CALL: as many are registered: a dext that knows of fewer is to
 			    // refuse the call as stale; below 65536
+	uint64_t input_address, output_address; // in registered memory, instead of the buffer, of
+						// what is larger than a block; 0: not there
 	uint64_t scalars[RING_SCALARS];
 	uint8_t structure[RING_BLOCK]; // structure_size bytes are valid, if they are no more
 };
@@ -79,7 +81,7 @@ struct ring_request {
 struct ring_reply {
 	IOReturn status;
 	uint32_t n_scalars;
-	uint32_t structure_size; // where it lies: ring_output_is_in_buffer, ring_output_is_sent
+	uint32_t structure_size; // where it lies: ring_output_is_shared, ring_output_is_sent
 	uint32_t generation;     // of the ring, when it was answered; set by the ring
 	bool stale;              // for the caller's use: it was refused as that
 	uint64_t scalars[RING_SCALARS];
@@ -99,8 +101,9 @@ struct ring_event {
 };
 _Static_assert(sizeof(void *) == sizeof(uint64_t), "a callback takes each number as a pointer");
 
-/* What is larger than a block lies in the call's buffer, if the caller said how large it may be. */
-static inline bool ring_output_is_in_buffer(uint32_t structure_out_max)
+/* What is larger than a block lies in memory that both share, if the caller said how large it may
+ * be. */
+static inline bool ring_output_is_shared(uint32_t structure_out_max)
 {
 	return structure_out_max > RING_BLOCK && structure_out_max != RING_VARIABLE;
 }
@@ -112,13 +115,19 @@ static inline bool ring_output_is_sent(uint32_t structure_out_max, uint32_t stru
 	return structure_out_max == RING_VARIABLE && structure_size > RING_BLOCK;
 }
 
-static inline bool ring_needs_buffer(const struct ring_request *request)
+/* Of the input structure, what lies in the call's buffer if it is larger than a block. */
+static inline uint32_t ring_buffered_input(const struct ring_request *request)
 {
-	return request->structure_size > RING_BLOCK ||
-	       ring_output_is_in_buffer(request->structure_out_max);
+	return request->input_address != 0 ? 0 : request->structure_size;
 }
 
-/* Input lies in a buffer from 0, the room for output from here. */
+static inline bool ring_needs_buffer(const struct ring_request *request)
+{
+	return ring_buffered_input(request) > RING_BLOCK ||
+	       (ring_output_is_shared(request->structure_out_max) && request->output_address == 0);
+}
+
+/* Input lies in a buffer from 0, the room for output from here; of ring_buffered_input. */
 static inline uint64_t ring_output_offset(uint32_t structure_size)
 {
 	if (structure_size <= RING_BLOCK)

@@ -201,6 +201,15 @@ static uint32_t load(const _Atomic uint32_t *word)
 	return atomic_load_explicit(word, memory_order_relaxed);
 }
 
+static void write_addresses(struct ring_slot *slot, const struct ring_request *request)
+{
+	_Atomic uint64_t *word = slot->payload + request->n_scalars;
+	if (request->input_address != 0)
+		atomic_store_explicit(word++, request->input_address, memory_order_relaxed);
+	if (request->output_address != 0)
+		atomic_store_explicit(word, request->output_address, memory_order_relaxed);
+}
+
 static void write_request(struct ring_client *c, uint32_t index, const struct ring_request *request)
 {
 	struct ring_slot *slot = &c->view.slots[index];
@@ -214,8 +223,10 @@ static void write_request(struct ring_client *c, uint32_t index, const struct ri
 	store(&slot->memory, ring_memory_word(request));
 	store(&slot->caller_cpu, waiting_here());
 	ring_store(slot->payload, request->scalars, request->n_scalars * 8);
+	if ((request->input_address | request->output_address) != 0)
+		write_addresses(slot, request);
 	if (request->structure_size <= RING_BLOCK)
-		ring_store(ring_structure(&c->view, index, request->n_scalars,
+		ring_store(ring_structure(&c->view, index, ring_request_words(request),
 					  request->structure_size),
 			   request->structure, request->structure_size);
 }
@@ -358,7 +369,7 @@ static int read_reply(const struct ring_client *c, const struct ring_call *call,
 	    structure_size > ring_output_limit(call->structure_out_max))
 		return -EBADMSG;
 	ring_load(reply->scalars, slot->payload, n_scalars * 8);
-	if (structure_size <= RING_BLOCK && !ring_output_is_in_buffer(call->structure_out_max))
+	if (structure_size <= RING_BLOCK && !ring_output_is_shared(call->structure_out_max))
 		ring_load(reply->structure,
 			  ring_structure(&c->view, call->slot, n_scalars, structure_size),
 			  structure_size);
@@ -396,7 +407,7 @@ static int finish_call(struct ring_client *c, const struct ring_call *call,
 static bool is_valid(const struct ring_request *request)
 {
 	return request->n_scalars <= RING_SCALARS && request->n_scalars_out <= RING_SCALARS &&
-	       request->buffer <= UINT16_MAX && request->n_regions <= UINT16_MAX &&
+	       request->buffer <= RING_BUFFERS && request->n_regions <= UINT16_MAX &&
 	       ring_sizes_are_valid(request);
 }
 

@@ -156,30 +156,50 @@ static inline _Atomic uint64_t *ring_block(const struct ring_view *view, uint32_
 	return view->arena + (size_t)slot * (RING_BLOCK / 8);
 }
 
-/* Where a structure lies: behind the scalars if there is room, else in the slot's block. */
+/* Where a structure lies: behind the scalars, or other words, if there is room, else in the slot's
+ * block. */
 static inline _Atomic uint64_t *ring_structure(const struct ring_view *view, uint32_t slot,
-					       uint32_t n_scalars, uint32_t structure_size)
+					       uint32_t n_words, uint32_t structure_size)
 {
-	if (n_scalars * 8 + structure_size <= RING_PAYLOAD)
-		return view->slots[slot].payload + n_scalars;
+	if (n_words * 8 + structure_size <= RING_PAYLOAD)
+		return view->slots[slot].payload + n_words;
 	return ring_block(view, slot);
 }
 
-/* What a request says of memory beside the ring: its buffer below, its regions above. */
+/* What a request says of memory beside the ring. The addresses lie behind its scalars. */
+enum ring_memory {
+	RING_MEMORY_BUFFER = 0xff, // mask
+	RING_MEMORY_INPUT = 0x100, // bit: there is an address
+	RING_MEMORY_OUTPUT = 0x200,
+	RING_MEMORY_REGIONS = 16, // shift
+};
+
 static inline uint32_t ring_memory_word(const struct ring_request *request)
 {
-	return request->n_regions << 16 | request->buffer;
+	return request->n_regions << RING_MEMORY_REGIONS |
+	       (request->input_address != 0 ? RING_MEMORY_INPUT : 0U) |
+	       (request->output_address != 0 ? RING_MEMORY_OUTPUT : 0U) | request->buffer;
 }
 
-static inline void ring_take_memory_word(struct ring_request *request, uint32_t word)
+/* The words of a request before its structure: n_scalars is valid. */
+static inline uint32_t ring_request_words(const struct ring_request *request)
 {
-	request->buffer = word & 0xffff;
-	request->n_regions = word >> 16;
+	return request->n_scalars + (request->input_address != 0) + (request->output_address != 0);
+}
+
+/* Is there an address of no more than what lies in registered memory? */
+static inline bool ring_addresses_are_valid(const struct ring_request *request)
+{
+	if (request->input_address != 0 && request->structure_size <= RING_BLOCK)
+		return false;
+	return request->output_address == 0 || ring_output_is_shared(request->structure_out_max);
 }
 
 /* Are both sizes what a call of this kind may have, with a buffer where one is needed? */
 static inline bool ring_sizes_are_valid(const struct ring_request *request)
 {
+	if (!ring_addresses_are_valid(request))
+		return false;
 	if (request->structure_size <= RING_BLOCK && request->structure_out_max <= RING_BLOCK)
 		return true;
 	if (request->kind != RING_CALL || request->structure_size > RING_STRUCTURE_MAX)

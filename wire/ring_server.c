@@ -100,6 +100,19 @@ static uint32_t load(const _Atomic uint32_t *word)
 	return atomic_load_explicit(word, memory_order_relaxed);
 }
 
+/* With n_scalars valid. An address of 0 is none, and what should be there is then missed. */
+static void copy_addresses(const struct ring_slot *slot, uint32_t memory,
+			   struct ring_request *request)
+{
+	const _Atomic uint64_t *word = slot->payload + request->n_scalars;
+	request->input_address = 0;
+	request->output_address = 0;
+	if ((memory & RING_MEMORY_INPUT) != 0)
+		request->input_address = atomic_load_explicit(word++, memory_order_relaxed);
+	if ((memory & RING_MEMORY_OUTPUT) != 0)
+		request->output_address = atomic_load_explicit(word, memory_order_relaxed);
+}
+
 /* Copy the request. -EBADMSG: a number in it is over its limit. */
 static int copy_request(const struct ring_server *s, uint32_t index, uint64_t ticket,
 			struct ring_request *request)
@@ -114,7 +127,9 @@ static int copy_request(const struct ring_server *s, uint32_t index, uint64_t ti
 	request->n_scalars_out = load(&slot->n_scalars_out);
 	request->structure_size = load(&slot->structure_size);
 	request->structure_out_max = load(&slot->structure_out_max);
-	ring_take_memory_word(request, load(&slot->memory));
+	uint32_t memory = load(&slot->memory);
+	request->buffer = memory & RING_MEMORY_BUFFER;
+	request->n_regions = memory >> RING_MEMORY_REGIONS;
 
 	if (request->sequence != ticket)
 		return -EBADMSG;
@@ -122,12 +137,13 @@ static int copy_request(const struct ring_server *s, uint32_t index, uint64_t ti
 		return -EBADMSG;
 	if (request->n_scalars > RING_SCALARS || request->n_scalars_out > RING_SCALARS)
 		return -EBADMSG;
+	copy_addresses(slot, memory, request);
 	if (!ring_sizes_are_valid(request))
 		return -EBADMSG;
 	ring_load(request->scalars, slot->payload, request->n_scalars * 8);
 	if (request->structure_size <= RING_BLOCK)
 		ring_load(request->structure,
-			  ring_structure(&s->view, index, request->n_scalars,
+			  ring_structure(&s->view, index, ring_request_words(request),
 					 request->structure_size),
 			  request->structure_size);
 	return 0;

@@ -335,6 +335,52 @@ START_TEST(sizes_above_a_block_name_a_buffer)
 }
 END_TEST
 
+/* The addresses are words of the request; what else is in it stays whole. */
+START_TEST(a_structure_may_lie_at_an_address)
+{
+	struct pair p;
+	struct ring_call call;
+	struct ring_reply reply;
+	struct ring_request request = {
+		.kind = RING_CALL,
+		.n_scalars = RING_SCALARS,
+		.structure_size = 30, // behind 17 words it has room
+		.structure_out_max = RING_BLOCK + 1,
+		.output_address = 0xabcdef0123456789,
+		.n_regions = 64,
+	};
+	struct ring_request taken;
+	pair_init(&p);
+	for (unsigned i = 0; i < RING_SCALARS; i++)
+		request.scalars[i] = ~(uint64_t)i;
+	memset(request.structure, 's', sizeof(request.structure));
+	ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), 0);
+	ck_assert_int_eq(ring_server_next(p.server, &taken), 1);
+	ck_assert_uint_eq(taken.input_address, 0);
+	ck_assert_uint_eq(taken.output_address, request.output_address);
+	ck_assert_uint_eq(taken.n_regions, 64);
+	ck_assert_uint_eq(taken.buffer, 0);
+	ck_assert_int_eq(memcmp(taken.scalars, request.scalars, sizeof(request.scalars)), 0);
+	ck_assert_int_eq(memcmp(taken.structure, request.structure, 30), 0);
+
+	request.structure_size = RING_STRUCTURE_MAX;
+	request.input_address = 0x1000;
+	request.n_scalars = 1;
+	ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), 0);
+	ck_assert_int_eq(ring_server_next(p.server, &taken), 1);
+	ck_assert_uint_eq(taken.input_address, 0x1000);
+	ck_assert_uint_eq(taken.output_address, request.output_address);
+	ck_assert_uint_eq(taken.scalars[0], request.scalars[0]);
+
+	request.structure_size = RING_BLOCK; // it fits a block: no address
+	ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), -EINVAL);
+	request.input_address = 0;
+	request.structure_out_max = RING_VARIABLE;
+	ck_assert_int_eq(ring_client_submit(p.client, &request, false, &call, &reply), -EINVAL);
+	pair_deinit(&p);
+}
+END_TEST
+
 /* Up to a block the result is in the ring; above, the ring only says how much there is. */
 START_TEST(a_caller_may_take_whatever_there_is)
 {
@@ -602,6 +648,7 @@ UNIT_TESTS("ring", memory_is_sealed, only_a_ring_is_opened, calls_carry_scalars_
 	   calls_over_a_limit_are_refused, many_threads_call_at_once, a_call_crosses_processes,
 	   a_late_answer_frees_the_slot, an_answer_is_for_a_call_that_was_taken,
 	   sizes_above_a_block_name_a_buffer, a_caller_may_take_whatever_there_is,
-	   a_successor_goes_on, only_a_sleeper_is_rung_for, a_full_doorbell_stops_nobody,
-	   an_abort_ends_every_call, an_answer_after_the_abort_is_dropped,
-	   a_killed_closer_stops_no_other, a_waiting_caller_finds_its_peer_gone)
+	   a_structure_may_lie_at_an_address, a_successor_goes_on, only_a_sleeper_is_rung_for,
+	   a_full_doorbell_stops_nobody, an_abort_ends_every_call,
+	   an_answer_after_the_abort_is_dropped, a_killed_closer_stops_no_other,
+	   a_waiting_caller_finds_its_peer_gone)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A structure of up to a block was copied with the request, and is data. A larger one is a part of
- * a buffer that the application shared before, and stays there. The same holds for the room that
- * the caller has for the output. A caller that takes whatever there is has no room yet: what is
- * larger than a block goes to it as a file of its own, sealed, so that the application need not
+ * a buffer that the application shared before, or of memory that it registered, and stays there:
+ * in the first it was put for the call, in the second it was already. The same holds for the room
+ * that the caller has for the output. A caller that takes whatever there is has no room yet: what
+ * is larger than a block goes to it as a file of its own, sealed, so that the application need not
  * fear that its driver changes what it looks at.
  */
 
@@ -17,26 +18,43 @@
 #include <base/reason.h>
 #include <families/service/buffers.h>
 #include <families/service/connection.h>
+#include <families/service/regions.h>
 #include <families/service/structures.h>
 #include <runtime/memory.h>
+
+/* Where the application says that it lies. */
+static kern_return_t find_part(const struct connection *c, const struct ring_request *request,
+			       uint64_t address, uint64_t offset, uint32_t direction,
+			       IOMemoryDescriptor **part)
+{
+	bool in = direction == kIOMemoryDirectionOut;
+	uint32_t length = in ? request->structure_size : request->structure_out_max;
+	if (address == 0)
+		return buffers_part(c->buffers, request->buffer - 1, offset, length, direction,
+				    part);
+	struct regions *regions = user_client_regions(c->client);
+	if (regions == NULL)
+		return refuse(kIOReturnNotReady, "the user client has no regions");
+	return regions_part(regions, address, length, direction, part);
+}
 
 kern_return_t structures_init(struct structures *s, const struct connection *c,
 			      const struct ring_request *request)
 {
-	uint32_t number = request->buffer - 1;
 	kern_return_t ret = kIOReturnSuccess;
 	*s = (struct structures){ NULL };
 	if (request->structure_size > RING_BLOCK) {
-		ret = buffers_part(c->buffers, number, 0, request->structure_size,
-				   kIOMemoryDirectionOut, &s->input_part);
+		ret = find_part(c, request, request->input_address, 0, kIOMemoryDirectionOut,
+				&s->input_part);
 	} else if (request->structure_size > 0) {
 		s->input = OSData_withBytes(request->structure, request->structure_size);
 		if (s->input == NULL)
 			ret = refuse(kIOReturnNoMemory, "out of memory for the input structure");
 	}
-	if (ret == kIOReturnSuccess && ring_output_is_in_buffer(request->structure_out_max))
-		ret = buffers_part(c->buffers, number, ring_output_offset(request->structure_size),
-				   request->structure_out_max, kIOMemoryDirectionIn, &s->room);
+	if (ret == kIOReturnSuccess && ring_output_is_shared(request->structure_out_max))
+		ret = find_part(c, request, request->output_address,
+				ring_output_offset(ring_buffered_input(request)),
+				kIOMemoryDirectionIn, &s->room);
 	return ret;
 }
 

@@ -13,7 +13,7 @@ struct connection;
 
 struct structures {
 	OSData *input;                         // up to a block
-	IOMemoryDescriptor *input_part, *room; // more than that: of a buffer
+	IOMemoryDescriptor *input_part, *room; // more than that
 };
 
 /* Those of a request; ended by structures_deinit, also on failure, which has a reason. */

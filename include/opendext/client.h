@@ -134,7 +134,14 @@ kern_return_t dext_connect_set_latency(io_connect_t connect, enum dext_latency l
  * for a connection. They end with dext_buffer_free or IOServiceClose; what the driver made of one
  * until then, it keeps. Each has a descriptor of this process, so that a driver that follows the
  * one it was made for can be given it too: before its first call, so the address stays good for
- * calls, though what the driver had made of it is gone. kIOReturnNoResources: this process shares
+ * calls, though what the driver had made of it is gone.
+ *
+ * A structure above 4096 bytes of a call (not of dext_call_submit) that lies in such memory stays
+ * there, and is not copied either: the driver works on the very bytes. Whatever the call returns,
+ * what lies in the room for output is then what the driver left there. Structures that overlap are
+ * copied.
+ *
+ * kIOReturnNoResources: this process shares
  * as much with the driver as is left for all others.
  */
 kern_return_t dext_buffer_create(io_connect_t connect, size_t size, void **address);

@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,24 @@ static void assert_refused(kern_return_t ret, kern_return_t status, const char *
 {
 	ck_assert_msg(ret == status && strstr(dext_last_reason(), part) != NULL, "%s: %s",
 		      IOReturnString(ret), dext_last_reason());
+}
+
+/* --- a call on another thread --- */
+
+struct late {
+	const uint8_t *bytes; // 60000 of them
+	uint64_t sum;
+	kern_return_t status;
+	pthread_t thread;
+};
+
+static void *read_late(void *context)
+{
+	struct late *late = context;
+	uint32_t count = 1;
+	late->status = IOConnectCallMethod(victim, VICTIM_READ_LATE, NULL, 0, late->bytes, 60000,
+					   &late->sum, &count, NULL, NULL);
+	return NULL;
 }
 
 /* --- the same pages --- */
@@ -326,6 +345,142 @@ START_TEST(an_application_leaves_as_much_as_it_takes)
 }
 END_TEST
 
+/* --- structures of calls --- */
+
+enum { LARGE = 60000 };
+
+static void fill(uint8_t *bytes, size_t size, unsigned seed)
+{
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (uint8_t)(i * 7 + seed + i / 256);
+}
+
+static void check_inverted(const uint8_t *in, size_t in_size, uint8_t *out, size_t room)
+{
+	size_t size = room;
+	memset(out, 0, room);
+	kern_return_t ret =
+		IOConnectCallStructMethod(victim, VICTIM_INVERT, in, in_size, out, &size);
+	ck_assert_msg(ret == kIOReturnSuccess, "%s", dext_last_reason());
+	ck_assert_uint_eq(size, room);
+	for (size_t i = 0; i < room; i++)
+		ck_assert_uint_eq(out[i], (uint8_t)~in[i % in_size]);
+}
+
+/* How often this connection has shared a buffer for structures. */
+static uint64_t times_shared(void)
+{
+	struct connection *c = connection_get(victim);
+	uint64_t n = 0;
+	for (unsigned i = 0; i < RING_BUFFERS; i++)
+		n += c->buffers.all[i].n_shared;
+	connection_unref(c);
+	return n;
+}
+
+START_TEST(a_structure_in_a_buffer_stays_there)
+{
+	static uint8_t own_in[LARGE], own_out[LARGE];
+	uint8_t *a = make(100000), *b = make(100000), small[16] = { 1, 2, 3 };
+	fill(a, 100000, 1);
+	fill(own_in, LARGE, 2);
+	check_inverted(a, LARGE, b, LARGE);
+	check_inverted(a + 1000, LARGE, a + 1000 + LARGE, 30000);
+	check_inverted(b + 100000 - 4097, 4097, a, LARGE);
+	check_inverted(small, sizeof(small), b + 7, LARGE);
+	ck_assert_uint_eq(times_shared(), 0);
+	check_inverted(a, LARGE, own_out, LARGE);
+	check_inverted(own_in, LARGE, b, LARGE);
+	ck_assert_uint_eq(times_shared(), 1); // what lies elsewhere is copied as ever
+}
+END_TEST
+
+/* The driver sees what is written after the call has begun. */
+START_TEST(what_stays_there_may_change)
+{
+	uint8_t *a = make(LARGE);
+	struct late late = { .bytes = a };
+	mach_vm_address_t address = 0;
+	mach_vm_size_t size = 0;
+	ck_assert_int_eq(IOConnectMapMemory64(victim, VICTIM_TYPE_SHARED, mach_task_self(),
+					      &address, &size, kIOMapAnywhere),
+			 kIOReturnSuccess);
+	volatile uint8_t *shared = (volatile uint8_t *)(uintptr_t)address;
+	ck_assert_int_eq(pthread_create(&late.thread, NULL, read_late, &late), 0);
+	while (shared[0] == 0)
+		sched_yield(); // the driver has not got the call
+	memset(a, 3, LARGE);
+	shared[1] = 1;
+	pthread_join(late.thread, NULL);
+	ck_assert_int_eq(late.status, kIOReturnSuccess);
+	ck_assert_uint_eq(late.sum, 3 * LARGE);
+}
+END_TEST
+
+/* As if they were copied, which they are. */
+START_TEST(structures_that_overlap_are_two)
+{
+	static uint8_t before[LARGE];
+	uint8_t *a = make(100000);
+	fill(a, 100000, 5);
+	for (size_t shift = 0; shift < 3; shift++) {
+		size_t size = LARGE;
+		memcpy(before, a + shift, LARGE);
+		ck_assert_int_eq(IOConnectCallStructMethod(victim, VICTIM_INVERT, a + shift, LARGE,
+							   a, &size),
+				 kIOReturnSuccess);
+		for (size_t i = 0; i < LARGE; i++)
+			ck_assert_uint_eq(a[i], (uint8_t)~before[i]);
+	}
+	ck_assert_uint_gt(times_shared(), 0);
+}
+END_TEST
+
+START_TEST(a_submitted_structure_is_copied)
+{
+	uint8_t *a = make(LARGE);
+	static uint8_t before[LARGE], out[LARGE];
+	size_t size = LARGE;
+	dext_call_t call;
+	fill(a, LARGE, 6);
+	memcpy(before, a, LARGE);
+	ck_assert_int_eq(dext_call_submit(victim, VICTIM_INVERT, NULL, 0, a, LARGE, 0, LARGE,
+					  DEXT_CALL_MORE, &call),
+			 kIOReturnSuccess);
+	memset(a, 0, LARGE); // nobody minds
+	ck_assert_int_eq(dext_call_wait(call, NULL, NULL, out, &size), kIOReturnSuccess);
+	for (size_t i = 0; i < LARGE; i++)
+		ck_assert_uint_eq(out[i], (uint8_t)~before[i]);
+}
+END_TEST
+
+static void check_address(uint64_t in_address, uint64_t out_address)
+{
+	struct connection *c = connection_get(victim);
+	struct ring_request request = {
+		.kind = RING_CALL,
+		.selector = VICTIM_INVERT,
+		.structure_size = 5000,
+		.structure_out_max = 5000,
+		.input_address = in_address,
+		.output_address = out_address,
+	};
+	ck_assert_int_eq(ring_client_call(c->ring, &request, &reply, 10000), 0);
+	ck_assert_int_eq(reply.status, kIOReturnBadArgument);
+	ck_assert_msg(strstr(reply.reason, "not inside one buffer") != NULL, "%s", reply.reason);
+	connection_unref(c);
+}
+
+START_TEST(an_address_of_a_structure_is_looked_up)
+{
+	uint64_t good = (uint64_t)(uintptr_t)make(PAGE * 2);
+	check_address(0x1000, good);
+	check_address(good, 0x1000);
+	check_address(good, good + 2 * PAGE - 4999);
+	check_address(UINT64_MAX - 100, good);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("lending");
@@ -341,6 +496,11 @@ int main(void)
 	tcase_add_test(tc, the_number_of_buffers_is_bounded);
 	tcase_add_test(tc, what_is_registered_is_checked);
 	tcase_add_test(tc, an_application_leaves_as_much_as_it_takes);
+	tcase_add_test(tc, a_structure_in_a_buffer_stays_there);
+	tcase_add_test(tc, what_stays_there_may_change);
+	tcase_add_test(tc, structures_that_overlap_are_two);
+	tcase_add_test(tc, a_submitted_structure_is_copied);
+	tcase_add_test(tc, an_address_of_a_structure_is_looked_up);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");

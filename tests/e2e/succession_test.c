@@ -149,6 +149,24 @@ START_TEST(what_was_freed_does_not_come_back)
 }
 END_TEST
 
+/* They lie in buffers, and are not copied. */
+START_TEST(structures_stay_where_they_are)
+{
+	uint8_t *in = make(20000, 3), *out = make(20000, 0);
+	for (int i = 0; i < 3; i++) {
+		size_t size = 20000;
+		memset(out, 0, size);
+		kern_return_t ret =
+			IOConnectCallStructMethod(victim, VICTIM_INVERT, in, 20000, out, &size);
+		ck_assert_msg(ret == kIOReturnSuccess, "%s", dext_last_reason());
+		for (size_t k = 0; k < size; k++)
+			ck_assert_uint_eq(out[k], 0xfc);
+		if (i < 2)
+			kill_driver();
+	}
+}
+END_TEST
+
 START_TEST(a_driver_may_die_before_it_hears_of_a_buffer)
 {
 	uint8_t *a = make(PAGE, 1);
@@ -435,6 +453,7 @@ int main(void)
 	tcase_add_test(tc, a_driver_may_die_before_it_hears_of_a_buffer);
 	tcase_add_test(tc, a_call_that_was_submitted_before_is_executed_after);
 	tcase_add_test(tc, a_call_to_be_waited_for_later_is_aborted);
+	tcase_add_test(tc, structures_stay_where_they_are);
 	tcase_add_test(tc, threads_go_on);
 	tcase_add_test(tc, a_queue_goes_on_with_the_next_driver);
 	tcase_add_test(tc, what_the_dead_driver_put_in_comes_first);

@@ -107,7 +107,7 @@ static void scribble_part(void)
 	if (which < N_SMALL)
 		atomic_store(small[which], value);
 	else if (which == N_SMALL + N_LARGE)
-		atomic_store(&slot->memory, value % (RING_BUFFERS + 2) | (value & 0xffff0000U));
+		atomic_store(&slot->memory, value % (RING_BUFFERS + 2) | (value & 0xffff0300U));
 	else
 		atomic_store(large[which - N_SMALL], (uint64_t)(int32_t)value);
 }
@@ -184,6 +184,7 @@ static void call(void)
 	static struct ring_reply reply;
 	uint8_t kind = take();
 	request.kind = (kind & 0x3f) % 5;
+	request.input_address = request.output_address = 0;
 	request.n_scalars = take() % (RING_SCALARS + 2);
 	request.n_scalars_out = take() % (RING_SCALARS + 2);
 	request.structure_size = (take() * 33U) % (RING_BLOCK + 2);
@@ -191,6 +192,12 @@ static void call(void)
 	if ((kind & 0x40) != 0)
 		request.structure_out_max = RING_VARIABLE;
 	request.buffer = request.n_scalars % 3;
+	if ((kind & 0x80) != 0) {
+		request.structure_size += 2 * RING_BLOCK;
+		request.structure_out_max += request.n_scalars * RING_BLOCK;
+		request.input_address = 0x7000;
+		request.output_address = request.n_scalars * 0x1000U;
+	}
 	fuzz.in_call = true;
 	int ret = ring_client_call(fuzz.client, &request, &reply, 1);
 	fuzz.in_call = false;
