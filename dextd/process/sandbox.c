@@ -342,21 +342,30 @@ static int find_user(struct sandbox *s, const char *user)
 
 /* --- life --- */
 
-/* The folder above this program's when libdext lies there (a build tree), else where it installs.
- */
+static bool has_library(const char *directory)
+{
+	char pattern[PATH_MAX + 16];
+	glob_t found;
+	(void)snprintf(pattern, sizeof(pattern), "%s/libdext.so*", directory);
+	int ret = glob(pattern, GLOB_NOSORT, NULL, &found);
+	globfree(&found);
+	return ret == 0;
+}
+
+/* The folder above this program's when libdext lies there (a build tree), or beside it (an
+ * installation, wherever it was moved to); else where it installs. */
 static char *find_library_dir(void)
 {
 	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 16);
+	ssize_t n =
+		readlink("/proc/self/exe", path, sizeof(path) - sizeof("/" OPENDEXT_LIBDIR_NAME));
 	if (n > 0) {
 		path[n] = '\0';
 		char *directory = dirname(dirname(path));
-		char pattern[PATH_MAX + 16];
-		glob_t found;
-		(void)snprintf(pattern, sizeof(pattern), "%s/libdext.so*", directory);
-		int ret = glob(pattern, GLOB_NOSORT, NULL, &found);
-		globfree(&found);
-		if (ret == 0)
+		if (has_library(directory))
+			return strdup(directory);
+		strcat(directory, "/" OPENDEXT_LIBDIR_NAME);
+		if (has_library(directory))
 			return strdup(directory);
 	}
 	return strdup(OPENDEXT_LIBDIR);
