@@ -181,7 +181,7 @@ int ring_server_next(struct ring_server *s, struct ring_request *request);
 /* When none waits, and before ring_server_sleep: look for the next call as long as that pays, or
  * until `stop` (which may be NULL) says that something else waits for this thread; it is asked
  * about once in a microsecond. True: there may be a call. False: sleep. */
-bool ring_server_linger(struct ring_server *s, bool (*stop)(void *context), void *context);
+bool ring_server_linger(struct ring_server *s, waiting_stop_fn stop, void *context);
 /* Before sleeping: true when nothing waits and the flag is set, so that a caller rings the
  * doorbell. */
 bool ring_server_sleep(struct ring_server *s);

@@ -249,7 +249,7 @@ static bool has_next(const void *context)
 	return ticket != ring_stale(s->head, s->view.n_slots);
 }
 
-bool ring_server_linger(struct ring_server *s, bool (*stop)(void *context), void *context)
+bool ring_server_linger(struct ring_server *s, waiting_stop_fn stop, void *context)
 {
 	struct waiting_spin spin = {
 		.waiting = &s->waiting, .peer = &s->caller_cpu, .stop = stop, .context = context

@@ -155,7 +155,7 @@ bool waiting_spin_goes_on(struct waiting_spin *spin)
 		missed(spin->waiting);
 		return false;
 	}
-	if (spin->stop != NULL && spin->stop(spin->context))
+	if (spin->stop != NULL && spin->stop(spin->context, now_ns))
 		return false;
 	return runs_elsewhere(spin);
 }

@@ -45,11 +45,14 @@ static inline uint32_t waiting_here(void)
 	return (uint32_t)(cpu_number() + 1);
 }
 
+/* Is something else to be done? Asked now and then while one looks. */
+typedef bool (*waiting_stop_fn)(void *context, uint64_t now_ns);
+
 /* One wait. */
 struct waiting_spin {
 	struct waiting *waiting;
 	const _Atomic uint32_t *peer; // where the peer last ran, as it says
-	bool (*stop)(void *context);  // something else is to be done; may be NULL
+	waiting_stop_fn stop;         // may be NULL
 	void *context;
 	uint32_t budget_ns;
 	uint64_t end_ns; // 0: the time is not yet looked at

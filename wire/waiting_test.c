@@ -38,8 +38,9 @@ static bool look(const void *context)
 	return w->seen_at != 0 && w->looks >= w->seen_at;
 }
 
-static bool stop(void *context)
+static bool stop(void *context, uint64_t now)
 {
+	(void)now;
 	struct watcher *w = context;
 	w->asked++;
 	return w->stop_at != 0 && w->asked >= w->stop_at;
@@ -78,8 +79,9 @@ START_TEST(a_peer_on_this_cpu_is_not_looked_for)
 }
 END_TEST
 
-static bool comes_here(void *context)
+static bool comes_here(void *context, uint64_t now)
 {
+	(void)now;
 	struct watcher *w = context;
 	w->peer = waiting_here();
 	return false;

@@ -2,8 +2,8 @@
 /*
  * A ring is served on the default queue of its user client: a doorbell is an edge-triggered source
  * of that queue, so the worker that took the wake-up takes the calls off the ring and runs
- * ExternalMethod itself. A turn is bounded, after which the connection queues up again behind the
- * others: one busy application cannot starve the rest.
+ * ExternalMethod itself. A turn is bounded: when others wait, the connection queues up again behind
+ * them, so one busy application cannot starve the rest.
  *
  * Doorbells. A connection comes with one, the first worker's. When a caller on another CPU has had
  * to ring that, the doorbell of its own worker is made, watched there, and sent on the socket; so
@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 
 #include <base/cleanup.h>
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/reason.h>
 #include <families/service/buffers.h>
@@ -39,8 +40,11 @@
 
 enum {
 	CALLS_PER_TURN = 16,
-	LOOKS_PER_POLL = 16, // a system call in about as many microseconds
 };
+
+/* Whether something waits for this worker, only a system call tells: with one in this time, no call
+ * in a hundred meets it. */
+#define LOOK_NS 50000
 
 /* --- life --- */
 
@@ -392,18 +396,26 @@ static void post_turn(struct connection *c)
 }
 
 /* Something else waits for this queue, or, looked at more rarely, for this worker. */
-static bool is_wanted(void *context)
+static bool is_wanted(void *context, uint64_t now_ns)
 {
 	struct connection *c = context;
-	return queue_is_wanted(c->queue) ||
-	       (++c->looks % LOOKS_PER_POLL == 0 && worker_is_wanted());
+	if (queue_is_wanted(c->queue))
+		return true;
+	if (now_ns - c->looked_ns < LOOK_NS)
+		return false;
+	c->looked_ns = now_ns;
+	return worker_is_wanted();
 }
 
-/* Every call there is, until the ring sleeps. False: there may be more than one turn takes. */
+/* Every call there is, until the ring sleeps. False: there may be more, and others have waited for
+ * as many as a turn takes. */
 static bool serve_batch(struct connection *c)
 {
 	struct ring_request request;
-	for (int n = 0; n < CALLS_PER_TURN && !c->dead;) {
+	for (int n = 0; !c->dead;) {
+		if (n == CALLS_PER_TURN && is_wanted(c, clock_now_ns()))
+			return false;
+		n %= CALLS_PER_TURN;
 		int ret = ring_server_next(c->ring, &request);
 		if (ret < 0)
 			give_up(c, ret);
@@ -413,7 +425,7 @@ static bool serve_batch(struct connection *c)
 			return true;
 		n += ret > 0 ? 1 : 0;
 	}
-	return c->dead;
+	return true;
 }
 
 static void take_turn(struct connection *c)

@@ -35,7 +35,7 @@ struct connection {
 	uint32_t bells_tried;                         // queue; bit: it was made, or could not be
 	struct queue_item turn;                       // more calls than one turn takes
 	bool turning, serving, dead;                  // queue
-	uint32_t looks;                               // queue: while it lingers
+	uint64_t looked_ns;                           // queue: when last for others
 
 	struct list mappings; // queue: what the application mapped
 	uint32_t n_mappings;
