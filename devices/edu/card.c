@@ -75,6 +75,12 @@ static uint64_t region_size(void *context, unsigned region)
 
 /* --- interrupts --- */
 
+static unsigned n_irqs(void *context, enum server_irq kind)
+{
+	(void)context;
+	return kind == SERVER_INTX || kind == SERVER_MSI ? 1 : 0;
+}
+
 static void interrupt(struct card *card, uint32_t reasons)
 {
 	card->interrupts |= reasons;
@@ -223,7 +229,7 @@ static int write_region(void *context, unsigned region, uint64_t offset, const v
 }
 
 const struct server_ops edu_function = {
-	.n_irqs = { [SERVER_INTX] = 1, [SERVER_MSI] = 1 },
+	.n_irqs = n_irqs,
 	.region_size = region_size,
 	.read = read_region,
 	.write = write_region,

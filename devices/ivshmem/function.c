@@ -39,10 +39,25 @@ const char *function_misbehaviour_name(unsigned index)
 									: NULL;
 }
 
-void function_init(struct function *function, int memory_fd, uint64_t memory_size)
+static void on_vector(void *context, unsigned vector)
 {
-	*function = (struct function){ .misbehaviour = BEHAVE };
-	card_init(&function->card, memory_fd, memory_size);
+	struct function *function = context;
+	server_raise(function->server, SERVER_MSIX, vector);
+}
+
+void function_init(struct function *function, struct server *server, int memory_fd,
+		   uint64_t memory_size, unsigned n_vectors)
+{
+	*function = (struct function){ .server = server, .misbehaviour = BEHAVE };
+	card_init(&function->card, memory_fd, memory_size, n_vectors);
+	function->card.on_vector = on_vector;
+	function->card.context = function;
+}
+
+static unsigned n_irqs(void *context, enum server_irq kind)
+{
+	const struct function *function = context;
+	return kind == SERVER_MSIX ? function->card.n_vectors : 0;
 }
 
 static uint64_t region_size(void *context, unsigned region)
@@ -109,6 +124,7 @@ static enum server_reply before_reply(void *context)
 }
 
 const struct server_ops ivshmem_function = {
+	.n_irqs = n_irqs,
 	.region_size = region_size,
 	.region_fd = region_fd,
 	.read = read_region,

@@ -23,11 +23,14 @@ enum misbehaviour {
 
 struct function {
 	struct card card;
+	struct server *server; // borrowed: raises its interrupts
 	enum misbehaviour misbehaviour;
 	bool on_doorbell; // misbehave only once the doorbell was rung, not from the start
 };
 
-void function_init(struct function *function, int memory_fd, uint64_t memory_size);
+/* n_vectors: up to SERVER_VECTORS_MAX; 0: the card has no interrupts. */
+void function_init(struct function *function, struct server *server, int memory_fd,
+		   uint64_t memory_size, unsigned n_vectors);
 
 extern const struct server_ops ivshmem_function; // of a struct function
 

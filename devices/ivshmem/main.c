@@ -3,12 +3,12 @@
 /*
  * dext-ivshmem: a virtual ivshmem card as a process.
  *
- *	dext-ivshmem --socket PATH --memory FILE [--size BYTES] [--misbehave=NAME]
+ *	dext-ivshmem --socket PATH --memory FILE [--size BYTES] [--vectors N] [--misbehave=NAME]
  *
  * Listens on the UNIX stream socket PATH for vfio-user clients, one after another, and prints
  * "ready" once it does. FILE is BAR2: whoever opens it shares the memory. It is made, or grown, to
  * BYTES, a power of two; without --size its own length counts, or 1 MiB when it is empty.
- * SIGTERM and SIGINT end it.
+ * With --vectors, 1 to 8, the card has as many doorbells, by MSI-X. SIGTERM and SIGINT end it.
  */
 
 #include <errno.h>
@@ -31,13 +31,15 @@
 struct options {
 	const char *socket, *memory, *misbehave;
 	uint64_t size; // 0: not given
+	unsigned n_vectors;
 };
 
 static int usage(const char *problem)
 {
 	fprintf(stderr,
 		"dext-ivshmem: %s\n"
-		"usage: dext-ivshmem --socket PATH --memory FILE [--size BYTES] [--misbehave=NAME]\n"
+		"usage: dext-ivshmem --socket PATH --memory FILE [--size BYTES] [--vectors N] "
+		"[--misbehave=NAME]\n"
 		"names:",
 		problem);
 	for (unsigned i = 0; function_misbehaviour_name(i) != NULL; i++)
@@ -82,6 +84,7 @@ static bool parse(struct options *options, int argc, char **argv)
 		{ "socket", required_argument, NULL, 's' },
 		{ "memory", required_argument, NULL, 'm' },
 		{ "size", required_argument, NULL, 'z' },
+		{ "vectors", required_argument, NULL, 'v' },
 		{ "misbehave", required_argument, NULL, 'x' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -97,6 +100,12 @@ static bool parse(struct options *options, int argc, char **argv)
 			break;
 		case 'x':
 			options->misbehave = optarg;
+			break;
+		case 'v':
+			options->n_vectors = (unsigned)strtoul(optarg, &end, 0);
+			if (*end != '\0' || options->n_vectors < 1 ||
+			    options->n_vectors > SERVER_VECTORS_MAX)
+				return false;
 			break;
 		case 'z':
 			options->size = strtoull(optarg, &end, 0);
@@ -119,11 +128,11 @@ int main(int argc, char **argv)
 	if (memory_fd < 0)
 		return EXIT_FAILURE;
 	struct function function;
-	function_init(&function, memory_fd, options.size);
+	struct server server;
+	server_init(&server, &ivshmem_function, &function);
+	function_init(&function, &server, memory_fd, options.size, options.n_vectors);
 	if (options.misbehave != NULL && !function_misbehave(&function, options.misbehave))
 		return usage("no such way to misbehave");
 
-	struct server server;
-	server_init(&server, &ivshmem_function, &function);
 	return server_run(&server, "dext-ivshmem", options.socket);
 }

@@ -156,7 +156,7 @@ static int get_region_info(struct server *server, struct message *in, struct mes
 
 static unsigned n_irqs(const struct server *server, uint32_t kind)
 {
-	return kind < SERVER_N_IRQ_KINDS ? server->ops->n_irqs[kind] : 0;
+	return kind < SERVER_N_IRQ_KINDS ? server->ops->n_irqs(server->function, kind) : 0;
 }
 
 static int get_irq_info(struct server *server, struct message *in, struct message *out)

@@ -30,7 +30,8 @@ enum server_reply {
 
 /* `function` is the device's own. Errors are positive errnos, and become the refusal. */
 struct server_ops {
-	unsigned n_irqs[SERVER_N_IRQ_KINDS]; // by kind, up to SERVER_VECTORS_MAX; INTx: up to 1
+	/* Up to SERVER_VECTORS_MAX; INTx: up to 1. */
+	unsigned (*n_irqs)(void *function, enum server_irq kind);
 	uint64_t (*region_size)(void *function, unsigned region); // 0: absent
 	/* Optional. The file that is the region's memory, borrowed; -1: it cannot be mapped. */
 	int (*region_fd)(void *function, unsigned region);

@@ -74,8 +74,14 @@ static pid_t spawn_ready(const char *const *argv)
 
 void card_start(struct card *card, const char *misbehave)
 {
+	card_start_with(card, misbehave, 0);
+}
+
+void card_start_with(struct card *card, const char *misbehave, unsigned n_vectors)
+{
 	char *folder = card->rig.folder;
-	char device[128], virtual[160], memory[128], sock[128], bundles[128], misbehaviour[64];
+	char device[128], virtual[160], memory[128], sock[128], bundles[128], misbehaviour[64],
+		vectors[32];
 	strcpy(folder, "/tmp/dext-pci.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chmod(folder, 0755), 0);
@@ -87,6 +93,9 @@ void card_start(struct card *card, const char *misbehave)
 	snprintf(bundles, sizeof(bundles), "%s/bundles", folder);
 	snprintf(misbehaviour, sizeof(misbehaviour), "--misbehave=%s", misbehave ? misbehave : "");
 
+	snprintf(vectors, sizeof(vectors), "--vectors=%u", n_vectors);
+
+	const char *option = misbehave != NULL ? misbehaviour : n_vectors > 0 ? vectors : NULL;
 	const char *const card_argv[] = { need_env("CARD"),
 					  "--socket",
 					  device,
@@ -94,7 +103,8 @@ void card_start(struct card *card, const char *misbehave)
 					  memory,
 					  "--size",
 					  "65536",
-					  misbehave != NULL ? misbehaviour : NULL,
+					  option,
+					  misbehave != NULL && n_vectors > 0 ? vectors : NULL,
 					  NULL };
 	card->process = spawn_ready(card_argv);
 	card->memory_fd = open(memory, O_RDWR | O_CLOEXEC);

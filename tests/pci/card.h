@@ -22,6 +22,8 @@ struct card {
 
 /* `misbehave`: a name of dext-ivshmem --misbehave, or NULL. */
 void card_start(struct card *card, const char *misbehave);
+/* The same, with doorbells. */
+void card_start_with(struct card *card, const char *misbehave, unsigned n_vectors);
 /* Ends all, and checks what rig_stop checks. */
 void card_stop(struct card *card);
 
