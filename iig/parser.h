@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Between the files that read an interface: parse.c declarations, parse_type.c types. The only
- * files that know libclang. */
+/* Between the files that read an interface: parse.c files, parse_class.c classes, parse_type.c
+ * types. The only files that know libclang. */
 
 #include <clang-c/Index.h>
 
@@ -21,7 +21,12 @@ const char *parser_take(struct parser *p, CXString string);
 const char *parser_spelling(struct parser *p, CXCursor cursor);
 struct location parser_locate(struct parser *p, CXSourceLocation location);
 struct location parser_where(struct parser *p, CXCursor cursor);
+bool parser_in_main_file(struct parser *p, CXCursor cursor);
+/* The comment above a declaration; NULL: none. */
+const char *parser_doc(struct parser *p, CXCursor cursor);
 
 /* The class of that name; made if it is new. */
 struct class *parser_class(struct parser *p, CXCursor declaration);
 const struct type *parser_type(struct parser *p, CXType source);
+/* Read a class's definition. NULL: it is only declared here, which is noted. */
+struct class *parser_read_class(struct parser *p, CXCursor cursor);
