@@ -3,10 +3,9 @@
 /*
  * The conversation: see channel.h.
  *
- * A call that we made is a `pending` until its reply comes. One whose time is over stays, as
- * expired, so that its late reply is recognised and dropped; a peer that lets 1024 of them gather
- * counts as dead. A call that the peer made is a `channel_call` until it is answered; one peer may
- * have 256 of them, further ones are refused.
+ * A call that we made is a `pending` until its reply comes (pending.h); a peer that lets 1024 of
+ * them expire counts as dead. A call that the peer made is a `channel_call` until it is answered;
+ * one peer may have 256 of them, further ones are refused.
  *
  * The end comes in one of two ways. hang_up() is the peer's: it ends the pending calls and tells
  * the owner, only ever from channel_dispatch or channel_expire; a failure noticed elsewhere is
@@ -28,11 +27,12 @@
 
 #include <base/cleanup.h>
 #include <base/clock.h>
-#include <base/list.h>
 #include <base/reason.h>
 #include <base/text.h>
 #include <wire/codec.h>
 #include <wire/frame.h>
+#include <wire/outbox.h>
+#include <wire/pending.h>
 
 #define UNSENT_MAX    64U
 #define SERVED_MAX    256U
@@ -52,27 +52,10 @@ struct channel {
 	bool closed;  // by its owner
 	bool hung_up; // the owner was told
 	int broken;   // negative errno: to be told
-	uint64_t last_transaction;
-	struct list pendings;                // pending.link
-	unsigned n_expired;                  // of them
-	unsigned n_served;                   // channel_calls
-	struct packet *unsent, **unsent_end; // owned
-	unsigned n_unsent;
+	struct pendings pendings;
+	unsigned n_served; // channel_calls
+	struct outbox unsent;
 	uint8_t *buffer; // owned; FRAME_MAX bytes, used only until a frame is decoded
-};
-
-/* A call to the peer. */
-struct pending {
-	struct list link; // channel.pendings
-	const struct OSMethodShape *shape;
-	uint64_t object; // 0: the protocol itself
-	uint64_t transaction;
-	uint64_t deadline_ns; // 0: none
-	uint32_t timeout_ms;
-	bool expired;              // the caller was told; nothing below is valid
-	channel_reply_fn on_reply; // may be NULL
-	void *context;
-	void *out; // borrowed: where the caller wants the out fields; NULL: for the callback only
 };
 
 /* A call of the peer. */
@@ -84,14 +67,6 @@ struct channel_call {
 };
 
 /* --- life --- */
-
-static void drop_unsent(struct channel *channel)
-{
-	while (channel->unsent != NULL)
-		channel->unsent = packet_free(channel->unsent);
-	channel->unsent_end = &channel->unsent;
-	channel->n_unsent = 0;
-}
 
 static struct channel *channel_ref(struct channel *channel)
 {
@@ -127,32 +102,12 @@ int channel_open(struct channel **out, int fd, const struct channel_method *meth
 	channel->events = events;
 	channel->context = context;
 	channel->references = 1;
-	list_init(&channel->pendings);
-	channel->unsent_end = &channel->unsent;
+	pendings_init(&channel->pendings);
+	outbox_init(&channel->unsent);
 	channel->fd = steal_fd(&owned_fd);
 	*out = channel;
 	channel = NULL;
 	return 0;
-}
-
-static void pending_end(struct pending *pending, kern_return_t status, const char *reason,
-			void *msg)
-{
-	if (!pending->expired && pending->on_reply != NULL)
-		pending->on_reply(pending->context, status, reason, msg);
-}
-
-static void end_all_pending(struct channel *channel, kern_return_t status, const char *reason)
-{
-	while (!list_empty(&channel->pendings)) {
-		struct pending *pending =
-			container_of(channel->pendings.next, struct pending, link);
-
-		list_remove(&pending->link);
-		pending_end(pending, status, reason, NULL);
-		free(pending);
-	}
-	channel->n_expired = 0;
 }
 
 struct channel *channel_close(struct channel *channel)
@@ -161,8 +116,9 @@ struct channel *channel_close(struct channel *channel)
 		return NULL;
 	channel->closed = true;
 	close_fdp(&channel->fd);
-	drop_unsent(channel);
-	end_all_pending(channel, kIOReturnOffline, "the connection was closed on this side");
+	outbox_deinit(&channel->unsent);
+	pendings_end_all(&channel->pendings, kIOReturnOffline,
+			 "the connection was closed on this side");
 	channel_unref(channel);
 	return NULL;
 }
@@ -189,56 +145,23 @@ static void hang_up(struct channel *channel, int error)
 	if (!is_open(channel))
 		return;
 	channel->hung_up = true;
-	drop_unsent(channel);
-	end_all_pending(channel, dead ? kIOReturnOffline : kIOReturnIPCError, hangup_reason(error));
+	outbox_deinit(&channel->unsent);
+	pendings_end_all(&channel->pendings, dead ? kIOReturnOffline : kIOReturnIPCError,
+			 hangup_reason(error));
 	if (!channel->closed)
 		channel->events->on_hangup(channel->context, channel, error);
 }
 
 /* --- sending --- */
 
-static bool is_gone(int error)
-{
-	return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
-}
-
-/* Send now, or queue a copy. A peer that has gone is found by reading, which also finds what it
- * sent last: not an error here. */
 static int transmit(struct channel *channel, const struct frame *frame)
 {
-	int ret = channel->unsent == NULL ? frame_send(channel->fd, frame) : -EAGAIN;
+	unsigned room = UNSENT_MAX + (channel->objects != NULL ? SERVED_MAX : 0);
+	int ret = outbox_send(&channel->unsent, channel->fd, frame, room);
 
-	if (is_gone(ret))
-		return 0;
-	if (ret != -EAGAIN)
-		return ret;
-	if (channel->n_unsent == UNSENT_MAX + (channel->objects != NULL ? SERVED_MAX : 0)) {
-		channel->broken = -ENOBUFS;
-		return -ENOBUFS;
-	}
-	ret = packet_new(channel->unsent_end, frame);
-	if (ret < 0)
-		return ret;
-	channel->unsent_end = &(*channel->unsent_end)->next;
-	channel->n_unsent++;
-	return 0;
-}
-
-static void send_unsent(struct channel *channel)
-{
-	while (channel->unsent != NULL) {
-		int ret = packet_send(channel->fd, channel->unsent);
-
-		if (ret == -EAGAIN)
-			return;
-		if (ret < 0 && !is_gone(ret)) {
-			channel->broken = ret;
-			return;
-		}
-		channel->unsent = packet_free(channel->unsent);
-		channel->n_unsent--;
-	}
-	channel->unsent_end = &channel->unsent;
+	if (ret == -ENOBUFS && channel->unsent.n_packets == room)
+		channel->broken = ret;
+	return ret;
 }
 
 static const char *error_text(int error)
@@ -285,22 +208,19 @@ static int call_peer(struct channel *channel, const struct pending *template, co
 
 	if (!is_open(channel) || channel->broken < 0)
 		return -EPIPE;
-	if (channel->objects != NULL && channel->n_unsent >= UNSENT_MAX)
+	if (channel->objects != NULL && channel->unsent.n_packets >= UNSENT_MAX)
 		return -ENOBUFS; // what is left of the room is for replies
 	if (!oneway) {
-		pending = malloc(sizeof(*pending));
-		if (pending == NULL)
-			return -ENOMEM;
-		*pending = *template;
-		pending->transaction = frame.transaction = ++channel->last_transaction;
-		if (pending->timeout_ms != 0)
-			pending->deadline_ns = clock_deadline_ns(pending->timeout_ms);
+		ret = pending_new(&pending, &channel->pendings, template);
+		if (ret < 0)
+			return ret;
+		frame.transaction = pending->transaction;
 	}
 	ret = transmit_message(channel, &frame, shape->put_request, msg);
 	if (ret < 0)
 		free(pending);
 	else if (pending != NULL)
-		list_append(&channel->pendings, &pending->link);
+		pendings_add(&channel->pendings, pending);
 	return ret;
 }
 
@@ -428,60 +348,19 @@ kern_return_t channel_call_sync(struct channel *channel, const struct OSMethodSh
 
 /* --- deadlines --- */
 
-static bool is_due(const struct pending *pending, uint64_t now_ns)
-{
-	return !pending->expired && pending->deadline_ns != 0 && pending->deadline_ns <= now_ns;
-}
-
-static struct pending *find_due(struct channel *channel, uint64_t now_ns)
-{
-	struct pending *pending;
-
-	list_for_each(pending, &channel->pendings, link)
-		if (is_due(pending, now_ns))
-			return pending;
-	return NULL;
-}
-
-static void expire(struct channel *channel, struct pending *pending)
-{
-	const struct OSMethodShape *shape = pending->shape;
-	char reason[CHANNEL_REASON_MAX];
-	channel_reply_fn on_reply = pending->on_reply;
-
-	pending->expired = true;
-	if (++channel->n_expired > EXPIRED_MAX)
-		channel->broken = -ETIMEDOUT;
-	if (on_reply == NULL)
-		return;
-	text_print(reason, sizeof(reason), "no reply to %s::%s within %u ms", shape->class_name,
-		   shape->name, pending->timeout_ms);
-	on_reply(pending->context, kIOReturnTimeout, reason, NULL);
-}
-
 uint64_t channel_next_deadline(const struct channel *channel)
 {
-	uint64_t earliest = 0;
-	struct pending *pending;
-
 	if (!is_open(channel))
 		return 0;
-	if (channel->broken < 0)
-		return DEADLINE_PAST;
-	list_for_each(pending, &channel->pendings, link)
-		if (!pending->expired && pending->deadline_ns != 0 &&
-		    (earliest == 0 || pending->deadline_ns < earliest))
-			earliest = pending->deadline_ns;
-	return earliest;
+	return channel->broken < 0 ? DEADLINE_PAST : pendings_next_deadline(&channel->pendings);
 }
 
 void channel_expire(struct channel *channel, uint64_t now_ns)
 {
-	struct pending *pending;
-
 	channel_ref(channel);
-	while (is_open(channel) && (pending = find_due(channel, now_ns)) != NULL)
-		expire(channel, pending);
+	while (is_open(channel) && pendings_expire_one(&channel->pendings, now_ns))
+		if (channel->pendings.n_expired > EXPIRED_MAX)
+			channel->broken = -ETIMEDOUT;
 	if (channel->broken < 0)
 		hang_up(channel, channel->broken);
 	channel_unref(channel);
@@ -510,16 +389,6 @@ static int decode(const struct channel *channel, struct frame *frame,
 	return ret;
 }
 
-static struct pending *find_pending(struct channel *channel, uint64_t transaction)
-{
-	struct pending *pending;
-
-	list_for_each(pending, &channel->pendings, link)
-		if (pending->transaction == transaction)
-			return pending;
-	return NULL;
-}
-
 static void message_dispose(int (*put)(struct wire_writer *w, const void *msg), const void *msg)
 {
 	if (put != NULL)
@@ -527,44 +396,38 @@ static void message_dispose(int (*put)(struct wire_writer *w, const void *msg), 
 }
 
 /* The out fields go to the caller's message, or to a fresh one that lives for the callback. */
-static int deliver_success(const struct channel *channel, struct pending *pending,
-			   struct frame *frame)
+static int deliver_success(struct channel *channel, struct pending *pending, struct frame *frame)
 {
 	const struct OSMethodShape *shape = pending->shape;
 	CLEANUP(freep) void *msg = calloc(1, shape->msg_size);
+	void *out = pending->out;
 	int ret;
 
 	if (msg == NULL)
 		return -ENOMEM;
-	if (pending->out != NULL)
-		memcpy(msg, pending->out, shape->msg_size);
+	if (out != NULL)
+		memcpy(msg, out, shape->msg_size);
 	ret = decode(channel, frame, shape->get_reply, msg);
 	if (ret < 0)
 		return ret;
-	list_remove(&pending->link);
-	if (pending->out != NULL)
-		memcpy(pending->out, msg, shape->msg_size);
-	pending_end(pending, frame->status, frame->reason,
-		    pending->out != NULL ? pending->out : msg);
-	if (pending->out == NULL)
+	if (out != NULL)
+		memcpy(out, msg, shape->msg_size);
+	pendings_end(&channel->pendings, pending, frame->status, frame->reason,
+		     out != NULL ? out : msg);
+	if (out == NULL)
 		message_dispose(shape->put_reply, msg);
-	free(pending);
 	return 0;
 }
 
 static int receive_reply(struct channel *channel, struct frame *frame)
 {
-	struct pending *pending = find_pending(channel, frame->transaction);
+	struct pending *pending = pendings_find(&channel->pendings, frame->transaction);
 
 	if (pending == NULL || pending->shape->id != frame->method)
 		return -EBADMSG;
 	if (!pending->expired && frame->status == kIOReturnSuccess)
 		return deliver_success(channel, pending, frame);
-	list_remove(&pending->link);
-	if (pending->expired)
-		channel->n_expired--;
-	pending_end(pending, frame->status, frame->reason, NULL);
-	free(pending);
+	pendings_end(&channel->pendings, pending, frame->status, frame->reason, NULL);
 	return 0;
 }
 
@@ -692,7 +555,7 @@ void channel_dispatch(struct channel *channel)
 {
 	channel_ref(channel);
 	if (is_open(channel) && channel->broken == 0)
-		send_unsent(channel);
+		channel->broken = outbox_flush(&channel->unsent, channel->fd);
 	for (unsigned i = 0; i < DISPATCH_MAX && is_open(channel) && channel->broken == 0; i++)
 		if (is_full(channel) || receive_one(channel) == 0)
 			break;
@@ -759,5 +622,6 @@ short channel_poll_events(const struct channel *channel)
 {
 	if (!is_open(channel))
 		return 0;
-	return (short)((is_full(channel) ? 0 : POLLIN) | (channel->unsent != NULL ? POLLOUT : 0));
+	return (short)((is_full(channel) ? 0 : POLLIN) |
+		       (channel->unsent.first != NULL ? POLLOUT : 0));
 }
