@@ -347,7 +347,11 @@ START_TEST(cancel_follows_what_was_accepted)
 	ck_assert_uint_eq(receiver->ivars->calls, 2);
 	ck_assert_int_eq(references(receiver), 1);
 	ck_assert_int_eq(references(action), 1);
+	/* Its target is gone, and whoever has it still, another driver perhaps, is told so. */
 	OSObjectRelease(receiver);
+	ck_assert_int_eq(receivers_alive, 0);
+	ck_assert_int_eq(complete(action, 4, NULL), kIOReturnOffline);
+	ck_assert_ptr_nonnull(strstr(reason_last(), "cancelled"));
 	OSObjectRelease(action);
 }
 END_TEST

@@ -28,6 +28,14 @@
 #include <runtime/queue.h>
 #include <runtime/route.h>
 
+/* The actions made on a queue that was made for this service are the service's. One that somebody
+ * else keeps, too, outlives the service, and so do they. */
+static void own_queue(IOService *self, IODispatchQueue *queue)
+{
+	if (OSObjectGetRetainCount(queue) == 1 && queue_actions(queue) == NULL)
+		queue_set_actions(queue, self->ivars->actions);
+}
+
 bool IMPL(IOService, init)
 {
 	if (!IOService_super_init(self))
@@ -41,6 +49,7 @@ bool IMPL(IOService, init)
 	    object_set_actions(IOService_as_OSObject(self), self->ivars->actions) < 0 ||
 	    IOService_CreateDefaultDispatchQueue(self, &queue) != kIOReturnSuccess)
 		return false;
+	own_queue(self, queue);
 	kern_return_t ret =
 		OSObject_SetDispatchQueue(IOService_as_OSObject(self), "Default", queue);
 	OSSafeReleaseNULL(queue);
@@ -63,10 +72,8 @@ void IMPL(IOService, free)
 
 kern_return_t IMPL(IOService, CreateDefaultDispatchQueue)
 {
-	kern_return_t ret = IODispatchQueue_Create("Default", 0, 0, queue);
-	if (ret == kIOReturnSuccess)
-		queue_set_actions(*queue, self->ivars->actions);
-	return ret;
+	(void)self;
+	return IODispatchQueue_Create("Default", 0, 0, queue);
 }
 
 void service_identify(IOService *service, uint64_t id, OSDictionary *properties)

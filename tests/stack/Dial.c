@@ -12,6 +12,7 @@ struct Dial_IVars {
 	OSAction *seen_action;
 	_Atomic uint64_t seen; // Try, which is LOCALONLY, reads it on its caller's queue
 	Needle *kept;
+	OSAction *alarm; // a proxy of the gauge's
 };
 
 bool IMPL(Dial, init)
@@ -24,8 +25,10 @@ bool IMPL(Dial, init)
 
 void IMPL(Dial, free)
 {
-	if (self->ivars != NULL)
+	if (self->ivars != NULL) {
 		OSSafeReleaseNULL(self->ivars->kept);
+		OSSafeReleaseNULL(self->ivars->alarm);
+	}
 	IOSafeDeleteNULL(self->ivars, struct Dial_IVars, 1);
 	Dial_super_free(self);
 }
@@ -203,9 +206,18 @@ static kern_return_t range(Dial *self, uint64_t *high)
 	return ret;
 }
 
+static kern_return_t keep_alarm(Dial *self, uint64_t value)
+{
+	kern_return_t ret = Gauge_CopyAlarm(self->ivars->gauge, &self->ivars->alarm);
+	if (ret == kIOReturnSuccess)
+		Gauge_Reading(self->ivars->gauge, self->ivars->alarm, value);
+	return ret;
+}
+
 kern_return_t IMPL(Dial, Try)
 {
 	Gauge *gauge = self->ivars->gauge;
+	uint64_t other;
 	switch (what) {
 	case DIAL_READ:
 		return Gauge_Read(gauge, (uint32_t)argument, result);
@@ -230,6 +242,15 @@ kern_return_t IMPL(Dial, Try)
 		return Gauge_Count(gauge, result);
 	case DIAL_KEEP_NEEDLE:
 		return Gauge_CopyNeedle(gauge, &self->ivars->kept);
+	case DIAL_KEEP_ALARM:
+		return keep_alarm(self, argument);
+	case DIAL_DROP_ALARM:
+		OSSafeReleaseNULL(self->ivars->alarm);
+		return kIOReturnSuccess;
+	case DIAL_ALARM_SUM:
+		return Gauge_CountAlarms(gauge, result, &other);
+	case DIAL_ABORTED:
+		return Gauge_CountAlarms(gauge, &other, result);
 	case DIAL_LOCALONLY:
 		return Gauge_Private(gauge);
 	case DIAL_ALLOCATE:

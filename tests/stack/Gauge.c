@@ -14,6 +14,8 @@ struct Needle_IVars {
 struct Gauge_IVars {
 	Needle *last; // kept until Forget, or a further one
 	unsigned attached;
+	OSAction *alarm; // the one given out last
+	uint64_t sum, aborted;
 };
 
 static _Atomic uint64_t n_needles;
@@ -81,9 +83,18 @@ kern_return_t IMPL(Gauge, Start)
 	return ret == kIOReturnSuccess ? Gauge_RegisterService(self) : ret;
 }
 
+/* What an alarm was given out for is over, or its gauge is. */
+static void forget_alarm(Gauge *self)
+{
+	if (self->ivars->alarm != NULL)
+		OSAction_Cancel_f(self->ivars->alarm, NULL, NULL);
+	OSSafeReleaseNULL(self->ivars->alarm);
+}
+
 kern_return_t IMPL(Gauge, Stop)
 {
 	IOLog("gauge stops with %u attached", self->ivars->attached);
+	forget_alarm(self);
 	return Gauge_super_Stop(self, provider);
 }
 
@@ -186,6 +197,42 @@ kern_return_t IMPL(Gauge, Look)
 kern_return_t IMPL(Gauge, Count)
 {
 	*needles = atomic_load(&n_needles);
+	return kIOReturnSuccess;
+}
+
+static void on_aborted(void *context)
+{
+	Gauge *self = context; // alive: the action keeps it until it is cancelled
+	self->ivars->aborted++;
+}
+
+kern_return_t IMPL(Gauge, CopyAlarm)
+{
+	OSAction *made = NULL;
+	kern_return_t ret = Gauge_CreateActionalarmed(self, 0, &made);
+	if (ret == kIOReturnSuccess)
+		ret = OSAction_SetAbortedHandler_f(made, self, on_aborted, NULL);
+	if (ret != kIOReturnSuccess) {
+		OSSafeReleaseNULL(made);
+		return ret;
+	}
+	forget_alarm(self);
+	OSObjectRetain(made);
+	self->ivars->alarm = made;
+	*alarm = made;
+	return kIOReturnSuccess;
+}
+
+void IMPL(Gauge, alarmed)
+{
+	(void)action;
+	self->ivars->sum += value;
+}
+
+kern_return_t IMPL(Gauge, CountAlarms)
+{
+	*sum = self->ivars->sum;
+	*aborted = self->ivars->aborted;
 	return kIOReturnSuccess;
 }
 

@@ -14,6 +14,10 @@ enum {
 	DIAL_HOME,        // by -> position that the gauge itself sees
 	DIAL_NEEDLES,     // -> needles alive in the gauge's process
 	DIAL_KEEP_NEEDLE, // keeps one until the driver dies
+	DIAL_KEEP_ALARM,  // value: keeps an alarm of the gauge's, and invokes it with that
+	DIAL_DROP_ALARM,  // lets go of it
+	DIAL_ALARM_SUM,   // -> of what all alarms were invoked with
+	DIAL_ABORTED,     // -> alarms that were aborted
 	DIAL_LOCALONLY,   // calls a LOCALONLY method
 	DIAL_ALLOCATE,    // 1: no Gauge can be made here
 	DIAL_RANGE,       // -> what the gauge's state says, which can be waited for

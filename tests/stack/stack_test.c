@@ -208,6 +208,31 @@ START_TEST(a_dead_driver_leaves_its_provider_alone)
 }
 END_TEST
 
+/* What the owner of an action does with the handler: give up what it would have answered. */
+START_TEST(an_action_is_aborted_when_its_holder_dies)
+{
+	start();
+	pid_t gauge = pid_of("Gauge"), upper = pid_of("Dial");
+	must(DIAL_KEEP_ALARM, 5);
+	await(DIAL_ALARM_SUM, 5);
+	ck_assert_uint_eq(must(DIAL_ABORTED, 0), 0);
+	ck_assert_int_eq(kill(upper, SIGKILL), 0);
+	await_pid("Dial", upper);
+	IOServiceClose(dial);
+	dial = open_dial();
+	ck_assert_int_eq(pid_of("Gauge"), gauge);
+	await(DIAL_ABORTED, 1);
+
+	/* One that lives, and lets go. */
+	must(DIAL_KEEP_ALARM, 2);
+	await(DIAL_ALARM_SUM, 7);
+	ck_assert_uint_eq(must(DIAL_ABORTED, 0), 1);
+	must(DIAL_DROP_ALARM, 0);
+	await(DIAL_ABORTED, 2);
+	stop();
+}
+END_TEST
+
 START_TEST(clients_stop_before_their_providers)
 {
 	static char out[64 * 1024];
@@ -244,6 +269,7 @@ int main(void)
 	tcase_add_test(tc, a_dead_provider_is_replaced_and_its_driver_too);
 	tcase_add_test(tc, a_provider_that_dies_in_a_call_ends_the_call);
 	tcase_add_test(tc, a_dead_driver_leaves_its_provider_alone);
+	tcase_add_test(tc, an_action_is_aborted_when_its_holder_dies);
 	tcase_add_test(tc, clients_stop_before_their_providers);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
