@@ -19,12 +19,12 @@
 static struct rig rig;
 
 /* Wait for a service whose process is not `old`; opened. */
-static io_connect_t open_successor(uint64_t old)
+static io_connect_t open_successor(pid_t old)
 {
 	for (;;) {
 		io_service_t service = rig_wait_service("Victim");
 		io_connect_t connect = IO_OBJECT_NULL;
-		if (rig_number(service, "OpenDextProcess") != old &&
+		if ((pid_t)rig_number(service, "OpenDextProcess") != old &&
 		    IOServiceOpen(service, mach_task_self(), 0, &connect) == kIOReturnSuccess) {
 			IOObjectRelease(service);
 			return connect;
@@ -33,12 +33,10 @@ static io_connect_t open_successor(uint64_t old)
 	}
 }
 
-static uint64_t victim_process(void)
+static pid_t victim_process(void)
 {
-	io_service_t service = rig_wait_service("Victim");
-	uint64_t pid = rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	ck_assert_uint_ne(pid, 0);
+	pid_t pid = rig_process();
+	ck_assert_int_ne(pid, 0);
 	return pid;
 }
 
@@ -60,7 +58,7 @@ START_TEST(a_driver_that_dies_in_a_call_ends_the_call_and_comes_back)
 {
 	rig_start(&rig, NULL, NULL);
 	io_connect_t one = rig_open(), two = rig_open();
-	uint64_t old = victim_process();
+	pid_t old = victim_process();
 
 	/* An asynchronous call is under way on the other connection. */
 	IONotificationPortRef port = IONotificationPortCreate(kIOMainPortDefault);
@@ -95,7 +93,7 @@ END_TEST
 START_TEST(a_client_that_dies_in_a_call_leaves_the_driver_alone)
 {
 	rig_start(&rig, NULL, NULL);
-	uint64_t before = victim_process();
+	pid_t before = victim_process();
 	pid_t pid = fork();
 	if (pid == 0) {
 		execl(getenv("CALLER"), "caller", (char *)NULL);
@@ -112,7 +110,7 @@ START_TEST(a_client_that_dies_in_a_call_leaves_the_driver_alone)
 	ck_assert_int_eq(IOConnectCallScalarMethod(connect, VICTIM_POKE, poke, 2, NULL, NULL),
 			 kIOReturnSuccess);
 	assert_echo(connect);
-	ck_assert_uint_eq(victim_process(), before);
+	ck_assert_int_eq(victim_process(), before);
 	IOServiceClose(connect);
 	rig_stop(&rig);
 }
@@ -163,7 +161,7 @@ END_TEST
 START_TEST(a_killed_driver_is_replaced_while_nobody_looks)
 {
 	rig_start(&rig, NULL, NULL);
-	uint64_t old = victim_process();
+	pid_t old = victim_process();
 	ck_assert_int_eq(kill((pid_t)old, SIGKILL), 0);
 	io_connect_t connect = open_successor(old);
 	assert_echo(connect);

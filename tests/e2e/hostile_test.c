@@ -29,15 +29,7 @@ enum { WHILE_MS = 150, PATIENCE_MS = 5000 };
 static struct rig rig;
 static io_connect_t good, bad;
 static struct connection *victim; // of `bad`: the child's alone, once there is one
-static uint64_t dext;             // the driver's process
-
-static uint64_t dext_pid(void)
-{
-	io_service_t service = rig_wait_service("Victim");
-	uint64_t pid = rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	return pid;
-}
+static pid_t dext;                // the driver's process
 
 static void begin(void)
 {
@@ -46,13 +38,13 @@ static void begin(void)
 	bad = rig_open();
 	victim = connection_get(bad);
 	ck_assert_ptr_nonnull(victim);
-	dext = dext_pid();
+	dext = rig_process();
 	ck_assert_int_eq(dext_call_timeout_set(PATIENCE_MS), kIOReturnSuccess);
 }
 
 static void end(void)
 {
-	ck_assert_uint_eq(dext_pid(), dext); // nobody had to start it again
+	ck_assert_int_eq(rig_process(), dext); // nobody had to start it again
 	connection_unref(victim);
 	ck_assert_int_eq(IOServiceClose(bad), kIOReturnSuccess);
 	ck_assert_int_eq(IOServiceClose(good), kIOReturnSuccess);

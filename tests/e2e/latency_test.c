@@ -61,14 +61,6 @@ static enum granted find_granted(void)
 
 /* --- what the driver has --- */
 
-static pid_t victim_process(void)
-{
-	io_service_t service = rig_wait_service("Victim");
-	pid_t pid = (pid_t)rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	return pid;
-}
-
 /* A thread that has ended meanwhile has no priority. */
 static bool is_at(pid_t thread, enum granted granted)
 {
@@ -168,7 +160,7 @@ START_TEST(a_driver_of_a_connection_that_polls_has_a_raised_priority)
 {
 	enum granted granted = find_granted();
 	io_connect_t one = rig_open(), two = rig_open();
-	pid_t driver = victim_process();
+	pid_t driver = rig_process();
 	wait_until_at(driver, NOTHING);
 	ask(one, DEXT_LATENCY_BUSY_POLL);
 	if (granted == NOTHING)
@@ -222,7 +214,7 @@ START_TEST(the_status_shows_what_is_granted)
 	ask(connect, DEXT_LATENCY_BUSY_POLL);
 	assert_status(parts[find_granted()]);
 	ask(connect, DEXT_LATENCY_BALANCED);
-	wait_until_at(victim_process(), NOTHING);
+	wait_until_at(rig_process(), NOTHING);
 	assert_status(NULL);
 	IOServiceClose(connect);
 }
@@ -234,12 +226,12 @@ START_TEST(a_driver_that_dies_takes_its_priority_with_it)
 {
 	io_connect_t connect = rig_open();
 	ask(connect, DEXT_LATENCY_BUSY_POLL);
-	pid_t old = victim_process();
+	pid_t old = rig_process();
 	ck_assert_int_eq(kill(old, SIGKILL), 0);
 	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
-	while (victim_process() == old && clock_now_ns() < deadline)
+	while (rig_process() == old && clock_now_ns() < deadline)
 		sched_yield();
-	pid_t driver = victim_process();
+	pid_t driver = rig_process();
 	ck_assert_int_ne(driver, old);
 	IOServiceClose(connect);
 	wait_until_at(driver, NOTHING);

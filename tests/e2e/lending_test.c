@@ -25,26 +25,18 @@ enum { PAGE = 4096, IN = kIOMemoryDirectionIn, OUT = kIOMemoryDirectionOut };
 
 static struct rig rig;
 static io_connect_t victim;
-static uint64_t dext;
-
-static uint64_t dext_pid(void)
-{
-	io_service_t service = rig_wait_service("Victim");
-	uint64_t pid = rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	return pid;
-}
+static pid_t dext;
 
 static void begin(void)
 {
 	rig_start(&rig, NULL, NULL);
 	victim = rig_open();
-	dext = dext_pid();
+	dext = rig_process();
 }
 
 static void end(void)
 {
-	ck_assert_uint_eq(dext_pid(), dext); // nobody had to start it again
+	ck_assert_int_eq(rig_process(), dext); // nobody had to start it again
 	ck_assert_int_eq(IOServiceClose(victim), kIOReturnSuccess);
 	rig_stop(&rig);
 }

@@ -28,21 +28,13 @@ static io_connect_t victim;
 static struct connection *raw; // of `victim`
 static pid_t dext;             // the driver's process
 
-static pid_t dext_pid(void)
-{
-	io_service_t service = rig_wait_service("Victim");
-	uint64_t pid = rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	return (pid_t)pid;
-}
-
 static void begin(void)
 {
 	rig_start(&rig, NULL, NULL);
 	victim = rig_open();
 	raw = connection_get(victim);
 	ck_assert_ptr_nonnull(raw);
-	dext = dext_pid();
+	dext = rig_process();
 }
 
 static void end(void)
@@ -54,7 +46,7 @@ static void end(void)
 
 static void end_undisturbed(void)
 {
-	ck_assert_int_eq(dext_pid(), dext); // nobody had to start it again
+	ck_assert_int_eq(rig_process(), dext); // nobody had to start it again
 	end();
 }
 

@@ -262,3 +262,11 @@ uint64_t rig_number(io_registry_entry_t entry, const char *key)
 	OSObjectRelease(properties);
 	return value;
 }
+
+pid_t rig_process(void)
+{
+	io_service_t service = rig_wait_service("Victim");
+	uint64_t pid = rig_number(service, "OpenDextProcess");
+	IOObjectRelease(service);
+	return (pid_t)pid;
+}

@@ -30,6 +30,8 @@ void rig_stop(struct rig *rig);
 io_service_t rig_wait_service(const char *class_name);
 /* The same, opened. */
 io_connect_t rig_open(void);
+/* The process that serves the Victim now; 0: none does. */
+pid_t rig_process(void);
 /* Wait until `port` has dispatched `*flag` to non-zero; fails the test after 10 s. */
 void rig_wait_flag(IONotificationPortRef port, const int *flag);
 /* Ask `dextctl why device` until it says `part`; fails the test after 10 s. */

@@ -31,15 +31,7 @@ enum { BELLS_MAX = 8 };       // descriptors that come and are no buffers: doorb
 static struct rig rig;
 static io_connect_t victim;
 static struct connection *raw; // of `victim`
-static uint64_t dext;          // the driver's process
-
-static uint64_t dext_pid(void)
-{
-	io_service_t service = rig_wait_service("Victim");
-	uint64_t pid = rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	return pid;
-}
+static pid_t dext;             // the driver's process
 
 static void begin(void)
 {
@@ -47,7 +39,7 @@ static void begin(void)
 	victim = rig_open();
 	raw = connection_get(victim);
 	ck_assert_ptr_nonnull(raw);
-	dext = dext_pid();
+	dext = rig_process();
 }
 
 static void end(void)
@@ -56,7 +48,7 @@ static void end(void)
 	uint32_t count = 1;
 	ck_assert_int_eq(IOConnectCallScalarMethod(victim, VICTIM_ECHO, &in, 1, &out, &count),
 			 kIOReturnSuccess);
-	ck_assert_uint_eq(dext_pid(), dext); // nobody had to start it again
+	ck_assert_int_eq(rig_process(), dext); // nobody had to start it again
 	connection_unref(raw);
 	ck_assert_int_eq(IOServiceClose(victim), kIOReturnSuccess);
 	rig_stop(&rig);

@@ -46,17 +46,9 @@ static void assert_reason(const char *part)
 		      dext_last_reason());
 }
 
-static pid_t process(void)
-{
-	io_service_t service = rig_wait_service("Victim");
-	pid_t pid = (pid_t)rig_number(service, "OpenDextProcess");
-	IOObjectRelease(service);
-	return pid;
-}
-
 static void kill_driver(void)
 {
-	ck_assert_int_eq(kill(process(), SIGKILL), 0);
+	ck_assert_int_eq(kill(rig_process(), SIGKILL), 0);
 }
 
 /* --- buffers --- */
@@ -105,7 +97,7 @@ static int count_maps(void)
 {
 	char line[512];
 	int n = 0;
-	snprintf(line, sizeof(line), "/proc/%d/maps", (int)process());
+	snprintf(line, sizeof(line), "/proc/%d/maps", (int)rig_process());
 	FILE *f = fopen(line, "r");
 	ck_assert_ptr_nonnull(f);
 	while (fgets(line, sizeof(line), f) != NULL)
