@@ -25,6 +25,8 @@
 #include <wire/channel.h>
 #include <wire/codec.h>
 
+#include "message.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* In a table, beside a oneway method, too: its call is NULL. */
@@ -93,47 +95,9 @@ static void decode_binary(const uint8_t *data, size_t size)
 	OSObjectRelease(object);
 }
 
-static void give_fds(struct wire_reader *r, unsigned n_fds)
-{
-	for (unsigned i = 0; i < n_fds; i++) {
-		int fd = dup(STDIN_FILENO);
-
-		wire_reader_give_fds(r, &fd, 1);
-	}
-}
-
-static void encode_again(int (*put)(struct wire_writer *w, const void *msg), const void *msg,
-			 const uint8_t *data, size_t size)
-{
-	struct wire_writer w;
-
-	wire_writer_init(&w);
-	assert(put(&w, msg) == 0);
-	assert(w.size == size && (size == 0 || memcmp(w.data, data, size) == 0));
-	wire_writer_deinit(&w);
-	wire_message_dispose(put, msg);
-}
-
 static void decode_message(const uint8_t *data, size_t size)
 {
-	const struct OSMethodShape *shape = methods[(data[0] >> 1) % N_METHODS].shape;
-	bool reply = (data[0] & 1) != 0;
-	void *msg = calloc(1, shape->msg_size);
-	struct wire_reader r;
-	int ret;
-
-	wire_reader_init(&r, data + 2, size - 2);
-	give_fds(&r, data[1] % 18);
-	ret = reply ? shape->get_reply(&r, msg) : shape->get_request(&r, msg);
-	if (ret == 0)
-		ret = wire_reader_finish(&r);
-	if (ret < 0)
-		wire_reader_undo(&r);
-	wire_reader_deinit(&r);
-	if (ret == 0)
-		encode_again(reply ? shape->put_reply : shape->put_request, msg, data + 2,
-			     size - 2);
-	free(msg);
+	message_decode(methods[(data[0] >> 1) % N_METHODS].shape, data, size);
 }
 
 static void on_hangup(void *context, struct channel *channel, int error)

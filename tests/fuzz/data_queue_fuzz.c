@@ -17,31 +17,17 @@
 
 #include <wire/data_queue.h>
 
+#include "input.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { STEPS_MAX = 500 };
 
 static struct {
-	const uint8_t *data;
-	size_t size;
 	uint8_t *memory;
 	size_t memory_size;
 	struct data_queue in, out;
 } fuzz;
-
-static uint8_t take(void)
-{
-	if (fuzz.size == 0)
-		return 0;
-	fuzz.size--;
-	return *fuzz.data++;
-}
-
-static uint32_t take_word(void)
-{
-	uint32_t word = take();
-	return word | (uint32_t)take() << 8 | (uint32_t)take() << 16 | (uint32_t)take() << 24;
-}
 
 static void scribble(void)
 {
@@ -133,8 +119,8 @@ static void reopen(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const steps[])(void) = { put, get, scribble_part, scribble, ask, reopen };
-	fuzz.data = data;
-	fuzz.size = size;
+	input.data = data;
+	input.size = size;
 	uint32_t capacity = 4 + take() * 4U;
 	fuzz.memory_size = data_queue_memory_size(capacity);
 	fuzz.memory = aligned_alloc(64, (fuzz.memory_size + 63) / 64 * 64);
@@ -143,7 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(fuzz.memory, 0, fuzz.memory_size);
 	data_queue_format(fuzz.memory, capacity);
 	reopen();
-	for (unsigned n = 0; n < STEPS_MAX && fuzz.size > 0; n++)
+	for (unsigned n = 0; n < STEPS_MAX && input.size > 0; n++)
 		steps[take() % (sizeof(steps) / sizeof(steps[0]))]();
 	free(fuzz.memory);
 	return 0;

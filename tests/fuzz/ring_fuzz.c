@@ -23,13 +23,13 @@
 #include <base/clock.h>
 #include <wire/ring_layout.h>
 
+#include "input.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { STEPS_MAX = 200, CLOCK_STEP_NS = 300000 };
 
 static struct {
-	const uint8_t *data;
-	size_t size;
 	int memory_fd, doorbell_fd;
 	struct ring_view view; // the scribbler's
 	struct ring_server *server;
@@ -38,22 +38,6 @@ static struct {
 	bool in_call;
 	uint64_t now_ns;
 } fuzz;
-
-/* --- input --- */
-
-static uint8_t take(void)
-{
-	if (fuzz.size == 0)
-		return 0;
-	fuzz.size--;
-	return *fuzz.data++;
-}
-
-static uint32_t take_word(void)
-{
-	uint32_t word = take();
-	return word | (uint32_t)take() << 8 | (uint32_t)take() << 16 | (uint32_t)take() << 24;
-}
 
 /* --- the peer's steps --- */
 
@@ -257,8 +241,8 @@ static void reopen(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const steps[])(void) = { act_as_peer, call, read_event, go_to_sleep, reopen };
-	fuzz.data = data;
-	fuzz.size = size;
+	input.data = data;
+	input.size = size;
 	fuzz.generation = 1;
 	clock_set_source(let_peer_act);
 	fuzz.doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -267,7 +251,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    ring_server_open(&fuzz.server, fuzz.memory_fd) < 0 ||
 	    ring_client_open(&fuzz.client, fuzz.memory_fd, fuzz.doorbell_fd) < 0)
 		abort();
-	for (unsigned n = 0; n < STEPS_MAX && fuzz.size > 0; n++)
+	for (unsigned n = 0; n < STEPS_MAX && input.size > 0; n++)
 		steps[take() % (sizeof(steps) / sizeof(steps[0]))]();
 	fuzz.client = ring_client_close(fuzz.client);
 	fuzz.server = ring_server_close(fuzz.server);
