@@ -23,4 +23,4 @@ struct command {
 };
 
 extern const struct command list_command, tree_command, why_command, status_command, kill_command,
-	restart_command;
+	restart_command, sleep_command, wake_command;

@@ -18,8 +18,8 @@
 enum { EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 
 static const struct command *const commands[] = {
-	&list_command,   &tree_command, &why_command,
-	&status_command, &kill_command, &restart_command,
+	&list_command, &tree_command,    &why_command,   &status_command,
+	&kill_command, &restart_command, &sleep_command, &wake_command,
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

@@ -20,6 +20,7 @@
 #include <dextd/client/quiet.h>
 #include <dextd/client/rules.h>
 #include <dextd/device/device.h>
+#include <dextd/logind.h>
 #include <dextd/device/pci.h>
 #include <dextd/device/usb.h>
 #include <dextd/device/virtual.h>
@@ -116,6 +117,7 @@ void daemon_stop(struct daemon *daemon)
 	}
 	log_info("stopping");
 	daemon->stopping = true;
+	daemon->logind = logind_stop(daemon->logind);
 	client_unlisten(daemon);
 	device_virtual_free_all(daemon);
 	daemon->usb = real_devices_stop(daemon->usb);
@@ -210,12 +212,15 @@ static void say_ready(struct daemon *daemon)
 
 int daemon_start(struct daemon *daemon, const struct options *options)
 {
-	*daemon = (struct daemon){ .options = *options, .listen_fd = -1, .awake_fd = -1 };
+	*daemon = (struct daemon){
+		.options = *options, .listen_fd = -1, .awake_fd = -1, .awake_us = -1
+	};
 	list_init(&daemon->bundles);
 	list_init(&daemon->virtuals);
 	list_init(&daemon->devices);
 	list_init(&daemon->dexts);
 	list_init(&daemon->clients);
+	power_init(&daemon->power);
 	reason_clear();
 	int ret = prepare(daemon);
 	if (ret == 0)
@@ -228,6 +233,8 @@ int daemon_start(struct daemon *daemon, const struct options *options)
 		ret = publish_devices(daemon);
 	if (ret < 0)
 		return ret;
+	if (daemon->options.logind)
+		logind_start(&daemon->logind, daemon);
 	say_ready(daemon);
 	return 0;
 }
@@ -240,6 +247,8 @@ int daemon_run(struct daemon *daemon)
 void daemon_free(struct daemon *daemon)
 {
 	client_unlisten(daemon);
+	daemon->logind = logind_stop(daemon->logind);
+	power_deinit(&daemon->power);
 	struct client *client, *tmp;
 	list_for_each_safe(client, tmp, &daemon->clients, link)
 		client_free(client);

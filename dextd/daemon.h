@@ -16,6 +16,7 @@
 #include <dextd/registry.h>
 #include <dextd/process/sandbox.h>
 
+struct logind;
 struct rules;
 struct real_devices;
 
@@ -33,11 +34,14 @@ struct daemon {
 	struct list clients;           // client.link
 	unsigned n_clients, n_connections, n_services;
 	struct real_devices *usb, *pci; // owned; NULL: virtual devices only
+	struct logind *logind;          // owned; NULL: the machine's sleep is not followed
 	struct loop_fd listener;
 	struct loop_timer accept_again; // after running out of descriptors
 	int listen_fd;
+	struct power power;
 	int awake_fd;         // owned; -1: nobody holds it
-	unsigned n_awake;     // connections that do (client/awake.h)
+	int32_t awake_us;     // what it holds (latency.h); -1: nothing
+	unsigned n_awake;     // connections that poll (client/awake.h)
 	uint32_t dext_layers; // layers that every dext so far reported of itself
 	bool dexts_reported;  // at least one did
 	bool stopping;

@@ -24,6 +24,9 @@ const char options_help[] =
 	"                           it listens on; may be repeated\n"
 	"  --real                   real USB and PCI devices too (the default for root)\n"
 	"  --no-real                virtual devices only\n"
+	"  --logind                 tell drivers of the machine's sleep, as logind does\n"
+	"                           (the default with --real)\n"
+	"  --no-logind              leave that to dextctl sleep and wake\n"
 	"  --policy PATH            who may open what: a file, or a folder with *.plist\n"
 	"                                                        (/etc/opendext/policy.d)\n"
 	"  --require-layers LIST    start no driver without these layers of confinement: all, or\n"
@@ -34,6 +37,8 @@ const char options_help[] =
 	"  --dext-user NAME         the user drivers run as when dextd is root   (65534)\n"
 	"  --start-timeout-ms N     how long a driver's Start may take           (10000)\n"
 	"  --stop-timeout-ms N      how long a driver's Stop may take            (5000)\n"
+	"  --power-timeout-ms N     how long a driver may take to acknowledge a power state\n"
+	"                                                                      (20000)\n"
 	"  --probe PATH             the dext-probe program\n"
 	"  --ready-fd N             write one line there when the socket listens\n"
 	"  --log LEVEL              error, warn, info or debug                   (info)\n"
@@ -48,11 +53,14 @@ enum option_code {
 	OPTION_POLICY,
 	OPTION_REAL,
 	OPTION_NO_REAL,
+	OPTION_LOGIND,
+	OPTION_NO_LOGIND,
 	OPTION_REQUIRE_LAYERS,
 	OPTION_ALLOW_LOW_LATENCY,
 	OPTION_DEXT_USER,
 	OPTION_START_TIMEOUT,
 	OPTION_STOP_TIMEOUT,
+	OPTION_POWER_TIMEOUT,
 	OPTION_PROBE,
 	OPTION_READY_FD,
 	OPTION_LOG,
@@ -64,6 +72,8 @@ static const struct option option_table[] = {
 	{ "socket", required_argument, NULL, OPTION_SOCKET },
 	{ "bundles", required_argument, NULL, OPTION_BUNDLES },
 	{ "virtual", required_argument, NULL, OPTION_VIRTUAL },
+	{ "logind", no_argument, NULL, OPTION_LOGIND },
+	{ "no-logind", no_argument, NULL, OPTION_NO_LOGIND },
 	{ "policy", required_argument, NULL, OPTION_POLICY },
 	{ "real", no_argument, NULL, OPTION_REAL },
 	{ "no-real", no_argument, NULL, OPTION_NO_REAL },
@@ -72,6 +82,7 @@ static const struct option option_table[] = {
 	{ "dext-user", required_argument, NULL, OPTION_DEXT_USER },
 	{ "start-timeout-ms", required_argument, NULL, OPTION_START_TIMEOUT },
 	{ "stop-timeout-ms", required_argument, NULL, OPTION_STOP_TIMEOUT },
+	{ "power-timeout-ms", required_argument, NULL, OPTION_POWER_TIMEOUT },
 	{ "probe", required_argument, NULL, OPTION_PROBE },
 	{ "ready-fd", required_argument, NULL, OPTION_READY_FD },
 	{ "log", required_argument, NULL, OPTION_LOG },
@@ -144,7 +155,8 @@ static int check_virtual(const char *spec)
 	return 0;
 }
 
-static int take(struct options *o, int option, const char *argument, enum options_result *result)
+static int take(struct options *o, int option, const char *argument, int *logind,
+		enum options_result *result)
 {
 	uint32_t number;
 	int ret = 0;
@@ -168,6 +180,10 @@ static int take(struct options *o, int option, const char *argument, enum option
 	case OPTION_NO_REAL:
 		o->real = option == OPTION_REAL;
 		break;
+	case OPTION_LOGIND:
+	case OPTION_NO_LOGIND:
+		*logind = option == OPTION_LOGIND ? 1 : 0;
+		break;
 	case OPTION_REQUIRE_LAYERS:
 		ret = parse_layers(argument, &o->required_layers);
 		break;
@@ -182,6 +198,9 @@ static int take(struct options *o, int option, const char *argument, enum option
 		break;
 	case OPTION_STOP_TIMEOUT:
 		ret = parse_number("--stop-timeout-ms", argument, 600000, &o->stop_timeout_ms);
+		break;
+	case OPTION_POWER_TIMEOUT:
+		ret = parse_number("--power-timeout-ms", argument, 600000, &o->power_timeout_ms);
 		break;
 	case OPTION_PROBE:
 		o->probe_path = argument;
@@ -215,20 +234,22 @@ int options_parse(struct options *o, int argc, char **argv, enum options_result 
 		.log_level = LOG_LEVEL_INFO,
 		.start_timeout_ms = 10000,
 		.stop_timeout_ms = 5000,
+		.power_timeout_ms = 20000,
 		.ready_fd = -1,
 	};
 	*result = OPTIONS_RUN;
 
 	optind = 0; // also restarts a parse: tests call it repeatedly
 	opterr = 0;
-	int option;
+	int option, logind = -1;
 	while ((option = getopt_long(argc, argv, "", option_table, NULL)) >= 0) {
-		int ret = take(o, option, optarg, result);
+		int ret = take(o, option, optarg, &logind, result);
 		if (ret < 0)
 			return ret;
 	}
 	if (optind < argc)
 		return bad("argument", argv[optind], "dextd takes options only");
+	o->logind = logind < 0 ? o->real : logind == 1;
 	if (o->n_bundle_dirs == 0) {
 		o->bundle_dirs[o->n_bundle_dirs++] = "/usr/lib/opendext/bundles";
 		o->bundle_dirs[o->n_bundle_dirs++] = "/etc/opendext/bundles";

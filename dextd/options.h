@@ -23,9 +23,11 @@ struct options {
 	const char *latency_path; // for connections that poll; NULL: not allowed
 	uint32_t required_layers; // enum sandbox_layer bits
 	bool real;                // real devices: discover, detach and hand over
+	bool logind;              // follow the machine's sleep
 	enum log_level log_level;
 	uint32_t start_timeout_ms;
 	uint32_t stop_timeout_ms;
+	uint32_t power_timeout_ms;
 	int ready_fd; // -1: none
 };
 

@@ -38,6 +38,8 @@ START_TEST(test_defaults)
 	ck_assert_uint_eq(options.start_timeout_ms, 10000);
 	ck_assert_int_eq(options.ready_fd, -1);
 	ck_assert_uint_eq(options.required_layers, 0);
+	ck_assert_uint_eq(options.power_timeout_ms, 20000);
+	ck_assert(options.logind == options.real);
 	ck_assert_ptr_null(options.latency_path);
 	ck_assert_ptr_null(options.policy_path);
 }
@@ -54,8 +56,14 @@ START_TEST(test_values)
 	ck_assert_int_eq(parse("--virtual=usbredir:/u", "--virtual=vfio-user:/v", "--no-real"), 0);
 	ck_assert_uint_eq(options.n_virtual_specs, 2);
 	ck_assert(!options.real);
+	ck_assert(!options.logind);
+	ck_assert_int_eq(parse("--logind", "--no-real", "--power-timeout-ms=7"), 0);
+	ck_assert(options.logind);
+	ck_assert_uint_eq(options.power_timeout_ms, 7);
+	ck_assert_int_eq(parse("--real", "--no-logind", NULL), 0);
+	ck_assert(!options.logind);
 	ck_assert_int_eq(parse("--real", "--log=debug", "--start-timeout-ms=5"), 0);
-	ck_assert(options.real);
+	ck_assert(options.real && options.logind);
 	ck_assert_int_eq(options.log_level, LOG_LEVEL_DEBUG);
 	ck_assert_uint_eq(options.start_timeout_ms, 5);
 	ck_assert_int_eq(parse("--require-layers=landlock,seccomp", "--ready-fd=9", NULL), 0);

@@ -351,6 +351,8 @@ OSDictionary *registry_copy(const struct entry *entry)
 	    (entry->user_class[0] == '\0' ||
 	     properties_set_string(copy, "IOUserClass", entry->user_class)) &&
 	    properties_set_number(copy, "OpenDextBusy", entry->busy) &&
+	    (!entry->power.joined ||
+	     properties_set_string(copy, "OpenDextPower", power_name(entry->power.state))) &&
 	    properties_set_string(copy, "OpenDextState", registry_state_name(entry->state)))
 		return copy;
 	OSObjectRelease(copy);

@@ -13,6 +13,7 @@
 #include <DriverKit/IOTypes.h>
 #include <DriverKit/OSCollections.h>
 #include <base/list.h>
+#include <dextd/power.h>
 
 #define REGISTRY_PROPERTIES_MAX (64U * 1024) // bytes of one entry's properties, encoded
 #define REGISTRY_ENTRIES_MAX    16384U
@@ -56,6 +57,7 @@ struct entry {
 	 * once. */
 	uint32_t busy, busy_driver;
 	bool working;
+	struct entry_power power; // ENTRY_SERVICE
 	/* Whose it is; borrowed, may be NULL. */
 	struct device *device;   // ENTRY_DEVICE
 	struct service *service; // ENTRY_SERVICE and ENTRY_CLIENT

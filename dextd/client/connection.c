@@ -325,6 +325,9 @@ static IOReturn may_open(struct client *client, const struct entry *entry, uint3
 	if (!entry->registered || service->dext == NULL || service->dext->ending)
 		return refuse(kIOReturnNotReady, "%s is %s: it cannot be opened now", entry->name,
 			      registry_state_name(service->entry->state));
+	if (power_is_off(client->daemon, entry))
+		return refuse(kIOReturnNotReady, "%s is off: it can be opened when it is on again",
+			      entry->name);
 	if (client->n_connections >= CONNECTIONS_PER_CLIENT_MAX)
 		return refuse(kIOReturnNoResources, "one process may hold %u connections",
 			      CONNECTIONS_PER_CLIENT_MAX);

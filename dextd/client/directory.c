@@ -242,6 +242,36 @@ static void control(struct client *client, struct channel_call *call, void *mess
 	channel_reply(call, status, status == kIOReturnSuccess ? NULL : reason_last());
 }
 
+/* --- sleep --- */
+
+struct sleep_call {
+	struct power_waiter waiter;
+	struct channel_call *call; // owned
+};
+
+static void on_settled(struct power_waiter *waiter, IOReturn status)
+{
+	struct sleep_call *s = container_of(waiter, struct sleep_call, waiter);
+	channel_reply(s->call, status,
+		      status == kIOReturnSuccess ? NULL : "the other was asked for");
+	free(s);
+}
+
+static void set_sleep(struct client *client, struct channel_call *call, void *message)
+{
+	const struct DextDirectory_SetSleep_Msg *msg = message;
+	struct sleep_call *s = calloc(1, sizeof(*s));
+	if (s == NULL || msg->asleep > 1) {
+		free(s);
+		channel_reply(call, s == NULL ? kIOReturnNoMemory : kIOReturnBadArgument,
+			      "SetSleep: 1 or 0, and memory for the answer");
+		return;
+	}
+	s->call = call;
+	s->waiter.settled = on_settled;
+	power_set_asleep(client->daemon, msg->asleep == 1, &s->waiter);
+}
+
 static void copy_status(struct client *client, struct channel_call *call, void *message)
 {
 	struct DextDirectory_CopyStatus_Msg *msg = message;
@@ -261,6 +291,7 @@ static void copy_status(struct client *client, struct channel_call *call, void *
 	X(WaitQuiet, POLICY_ANYONE, wait_quiet)                                \
 	X(CopyExplanation, POLICY_ANYONE, copy_explanation)                    \
 	X(Control, POLICY_OWNER, control)                                      \
+	X(SetSleep, POLICY_OWNER, set_sleep)                                   \
 	X(CopyStatus, POLICY_ANYONE, copy_status)
 
 #define DIRECTORY_WRAPPER(method, access, handler)                                      \

@@ -14,6 +14,7 @@
 #include <base/reason.h>
 #include <dextd/client/connection.h>
 #include <dextd/daemon.h>
+#include <dextd/latency.h>
 #include <dextd/device/published.h>
 #include <dextd/process/dext.h>
 #include <dextd/process/service.h>
@@ -312,7 +313,9 @@ static void remove_service(void *context, struct channel_call *call, void *messa
 	published_end(entry->service, entry, "its service was terminated");
 	connection_end_below(dext, entry, "its service was terminated");
 	entry->service->n_children -= registry_count_services(entry);
+	power_leave(dext->daemon, entry);
 	registry_remove(&dext->daemon->registry, entry);
+	power_advance(dext->daemon);
 	channel_reply(call, kIOReturnSuccess, NULL);
 }
 
@@ -446,6 +449,62 @@ static void unwatch(void *context, struct channel_call *call, void *message)
 			     : watches_end(context, msg->cookie));
 }
 
+/* --- power --- */
+
+/* A service of this dext; NULL: it was answered. */
+static struct entry *powered_entry(const struct dext *dext, uint64_t id, struct channel_call *call)
+{
+	struct entry *entry = own_entry(dext, id);
+	reason_clear();
+	if (entry != NULL && entry->kind == ENTRY_SERVICE)
+		return entry;
+	not_yours(call);
+	return NULL;
+}
+
+static void answer_status(struct channel_call *call, IOReturn status)
+{
+	channel_reply(call, status, status == kIOReturnSuccess ? NULL : reason_last());
+}
+
+static void join_power(void *context, struct channel_call *call, void *message)
+{
+	const struct dext *dext = context;
+	struct DextRegistrar_JoinPower_Msg *msg = message;
+	struct entry *entry = powered_entry(dext, msg->service, call);
+	if (entry == NULL)
+		return;
+	power_join(dext->daemon, entry);
+	answer_status(call, kIOReturnSuccess);
+}
+
+static void change_power(void *context, struct channel_call *call, void *message)
+{
+	const struct dext *dext = context;
+	struct DextRegistrar_ChangePower_Msg *msg = message;
+	struct entry *entry = powered_entry(dext, msg->service, call);
+	if (entry != NULL)
+		answer_status(call, power_wish(dext->daemon, entry, msg->flags));
+}
+
+static void override_power(void *context, struct channel_call *call, void *message)
+{
+	const struct dext *dext = context;
+	struct DextRegistrar_OverridePower_Msg *msg = message;
+	struct entry *entry = powered_entry(dext, msg->service, call);
+	if (entry != NULL)
+		answer_status(call, power_override(dext->daemon, entry, msg->enable != 0));
+}
+
+static void require_max_bus_stall(void *context, struct channel_call *call, void *message)
+{
+	const struct dext *dext = context;
+	struct DextRegistrar_RequireMaxBusStall_Msg *msg = message;
+	struct entry *entry = powered_entry(dext, msg->service, call);
+	if (entry != NULL)
+		answer_status(call, latency_require(dext->daemon, entry, msg->maxStallNs));
+}
+
 static void confined(void *context, struct channel_call *call, void *message)
 {
 	struct DextRegistrar_Confined_Msg *msg = message;
@@ -491,6 +550,10 @@ const struct channel_method registrar_methods[] = {
 	{ &DextRegistrar_WatchState_Shape, watch_state },
 	{ &DextRegistrar_BeginStateWatch_Shape, begin_state_watch },
 	{ &DextRegistrar_Unwatch_Shape, unwatch },
+	{ &DextRegistrar_JoinPower_Shape, join_power },
+	{ &DextRegistrar_ChangePower_Shape, change_power },
+	{ &DextRegistrar_OverridePower_Shape, override_power },
+	{ &DextRegistrar_RequireMaxBusStall_Shape, require_max_bus_stall },
 	{ &DextRegistrar_Confined_Shape, confined },
 	{ &DextRegistrar_DeviceLost_Shape, device_is_lost },
 	{ NULL, NULL },

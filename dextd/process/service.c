@@ -112,6 +112,7 @@ static void set_working(struct service *s, bool working)
 static void schedule(struct service *s, uint32_t delay_ms)
 {
 	set_working(s, true);
+	s->start_deferred = false;
 	loop_timer_start(&s->timer, clock_deadline_ns(delay_ms));
 }
 
@@ -350,7 +351,22 @@ static void start(struct service *s)
 
 static void on_time(void *context)
 {
-	start(context);
+	struct service *s = context;
+	if (daemon_of(s)->power.asleep)
+		s->start_deferred = true;
+	else
+		start(s);
+}
+
+void service_start_deferred(struct daemon *daemon)
+{
+	struct device *device;
+	list_for_each(device, &daemon->devices, link) {
+		struct service *s;
+		list_for_each(s, &device->services, device_link)
+			if (s->start_deferred)
+				schedule(s, 0);
+	}
 }
 
 /* What asked for it while its driver was starting: the service, and what it made in its Start. */
@@ -376,6 +392,7 @@ void service_start_answered(struct service *s, IOReturn status, const char *reas
 			 s->entry->name, (int)s->dext->child.pid);
 		connection_resume_all(s->dext);
 		register_waiting(s, s->entry);
+		power_join(daemon_of(s), s->entry);
 		set_working(s, false);    // after that: its clients start before it is quiet
 		service_match(s->device); // for those that wait with IOMatchedServiceCountMatch
 		return;
@@ -440,6 +457,7 @@ static void clear_process(struct service *s, const char *reason)
 	list_remove(&s->dext_link);
 	device_fds_close(&s->handover);
 	s->entry->wants_register = s->start_waits = s->stop_sent = false;
+	power_leave(daemon_of(s), s->entry);
 }
 
 static bool crashed_too_often(struct service *s, uint64_t now)
@@ -527,6 +545,7 @@ void service_lost_driver(struct service *s)
 static void end(struct service *s, enum service_goal goal, const char *reason)
 {
 	s->goal = goal;
+	s->start_deferred = false;
 	loop_timer_stop(&s->timer);
 	registry_withdraw(&daemon_of(s)->registry, s->entry);
 	if (s->dext != NULL)

@@ -43,9 +43,10 @@ struct service {
 	struct list orphans;             // connection.dext_link: they wait for the next process
 	int64_t score;
 	enum service_goal goal;
-	bool started;     // Start returned successfully in the present process
-	bool start_waits; // for the dext to report the layers that are required
-	bool stop_waits;  // for the drivers that run on it
+	bool started;        // Start returned successfully in the present process
+	bool start_deferred; // until the machine wakes
+	bool start_waits;    // for the dext to report the layers that are required
+	bool stop_waits;     // for the drivers that run on it
 	bool stop_sent;
 	struct device_fds handover; // opened, not yet handed over
 	struct loop_timer timer;    // when to start
@@ -76,6 +77,9 @@ void service_process_ended(struct service *service, const char *reason);
 
 /* A driver that ran on it, or on what it made, has ended. */
 void service_lost_driver(struct service *service);
+
+/* The machine has woken: start what was to start meanwhile. */
+void service_start_deferred(struct daemon *daemon);
 
 /* dextctl kill and restart. */
 IOReturn service_kill(struct service *service);

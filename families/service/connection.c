@@ -407,12 +407,17 @@ static bool is_wanted(void *context, uint64_t now_ns)
 	return worker_is_wanted();
 }
 
+static bool may_begin(const struct connection *c)
+{
+	return !c->dead && !atomic_load_explicit(&c->held, memory_order_relaxed);
+}
+
 /* Every call there is, until the ring sleeps. False: there may be more, and others have waited for
  * as many as a turn takes. */
 static bool serve_batch(struct connection *c)
 {
 	struct ring_request request;
-	for (int n = 0; !c->dead;) {
+	for (int n = 0; may_begin(c);) {
 		if (n == CALLS_PER_TURN && is_wanted(c, clock_now_ns()))
 			return false;
 		n %= CALLS_PER_TURN;
@@ -505,6 +510,25 @@ static void begin(void *context)
 		post_turn(c);
 	else if (b->result == 0)
 		take_turn(c);
+}
+
+static void on_release(struct queue_item *item)
+{
+	struct connection *c = container_of(item, struct connection, release);
+	atomic_store(&c->releasing, false);
+	take_turn(c);
+	connection_unref(c);
+}
+
+void connection_hold(struct connection *c, bool hold)
+{
+	bool held = atomic_exchange(&c->held, hold);
+	if (!held || hold || atomic_exchange(&c->releasing, true))
+		return;
+	atomic_fetch_add(&c->refs, 1);
+	c->release.run = on_release;
+	if (!queue_post(c->queue, &c->release))
+		connection_unref(c);
 }
 
 static void stop_taking(void *context)

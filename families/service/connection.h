@@ -34,8 +34,10 @@ struct connection {
 	struct connection_bell bells[RING_DOORBELLS]; // queue; by worker
 	uint32_t bells_tried;                         // queue; bit: it was made, or could not be
 	struct queue_item turn;                       // more calls than one turn takes
-	bool turning, serving, dead;                  // queue
-	uint64_t looked_ns;                           // queue: when last for others
+	struct queue_item release;                    // they are not held any more
+	_Atomic bool held, releasing;
+	bool turning, serving, dead; // queue
+	uint64_t looked_ns;          // queue: when last for others
 
 	struct list mappings; // queue: what the application mapped
 	uint32_t n_mappings;
@@ -62,6 +64,9 @@ kern_return_t connection_open(struct connection **out, const struct connection_e
 			      IOUserClient *client);
 /* Before the client's Stop, when a successor is to go on: take no further call. */
 void connection_pause(struct connection *connection);
+/* Begin no call until this is called again without `hold`; those under way go on. Any queue, never
+ * blocks. */
+void connection_hold(struct connection *connection, bool hold);
 /* After the client's Stop. Not on the client's queue: no call runs when it returns. `keep`: a
  * successor goes on with the ring, so it stays open. */
 void connection_close(struct connection *connection, bool keep);

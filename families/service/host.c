@@ -25,6 +25,7 @@
 #include <families/service/connection.h>
 #include <families/service/host.h>
 #include <families/service/hosted.h>
+#include <families/service/power.h>
 #include <families/service/service.h>
 #include <families/service/watch.h>
 #include <protocol/dextd.h>
@@ -148,6 +149,17 @@ kern_return_t host_call(const struct OSMethodShape *shape, void *msg,
 kern_return_t host_call_patiently(const struct OSMethodShape *shape, void *msg)
 {
 	return call_dextd(shape, msg, NULL, 0);
+}
+
+bool host_post(struct queue_item *item)
+{
+	return host.control != NULL && queue_post(host.control, item);
+}
+
+void host_reply(struct channel_call *call, kern_return_t status, const char *reason)
+{
+	channel_reply(call, status, reason);
+	rearm();
 }
 
 struct outgoing {
@@ -302,6 +314,7 @@ static void end_service(struct hosted *h)
 			free(r);
 		}
 	}
+	power_forget(h);
 	list_remove(&h->link);
 	hosted_free(h);
 }
@@ -462,6 +475,22 @@ static void serve_watch_changed(void *context, struct channel_call *call, void *
 	watch_tell(msg->cookie);
 }
 
+static void serve_power(void *context, struct channel_call *call, void *message)
+{
+	(void)context;
+	struct DextHost_SetPowerState_Msg *msg = message;
+	struct hosted *h;
+	list_for_each(h, &host.services, link) {
+		IOService *service = h->stopping ? NULL : hosted_copy_service(h, msg->service);
+		if (service == NULL)
+			continue;
+		power_serve(h, service, call, msg->flags);
+		OSObjectRelease(service);
+		return;
+	}
+	channel_reply(call, kIOReturnNotFound, "SetPowerState: no such service here");
+}
+
 static void serve_ping(void *context, struct channel_call *call, void *message)
 {
 	(void)context;
@@ -476,6 +505,7 @@ static const struct channel_method methods[] = {
 	{ &DextHost_CloseConnection_Shape, serve_close },
 	{ &DextHost_ServeDriver_Shape, serve_driver },
 	{ &DextHost_WatchChanged_Shape, serve_watch_changed },
+	{ &DextHost_SetPowerState_Shape, serve_power },
 	{ &DextHost_Ping_Shape, serve_ping },
 	{ NULL, NULL },
 };

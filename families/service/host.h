@@ -24,6 +24,12 @@ void host_send(const struct OSMethodShape *shape, const void *msg);
  * queue but the control queue. */
 IOService *host_copy_service(uint64_t id);
 
+/* Run `item` on the control queue. False: this is no dext, or it is ending. */
+struct queue_item;
+bool host_post(struct queue_item *item);
+/* On the control queue. `call` is consumed. */
+void host_reply(struct channel_call *call, kern_return_t status, const char *reason);
+
 /* A service that a driver made with Create: give it an identity and start it below `parent`. A user
  * client gets its identity from the connection that is being opened. */
 kern_return_t host_adopt(IOService *parent, IOService *made);

@@ -301,12 +301,23 @@ kern_return_t hosted_open(struct hosted *h, uint32_t type, const struct connecti
 	if (ret == kIOReturnSuccess) {
 		pthread_mutex_lock(&h->lock);
 		list_append(&h->connections, &c->link);
+		connection_hold(c, h->held);
 		pthread_mutex_unlock(&h->lock);
 	} else if (client != NULL) {
 		(void)child_end(h, IOUserClient_as_IOService(client));
 	}
 	OSObjectRelease(client);
 	return ret;
+}
+
+void hosted_hold_calls(struct hosted *h, bool hold)
+{
+	struct connection *c;
+	pthread_mutex_lock(&h->lock);
+	h->held = hold;
+	list_for_each(c, &h->connections, link)
+		connection_hold(c, hold);
+	pthread_mutex_unlock(&h->lock);
 }
 
 static void end_connection(struct hosted *h, struct connection *c, bool keep)

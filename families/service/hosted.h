@@ -34,6 +34,7 @@ struct hosted {
 	struct list connections;    // lock
 	struct list children;       // lock: services made with Create
 	struct list links;          // lock: drivers that run on one of these services
+	bool held;                  // lock: its connections are
 	bool full;                  // lock: it stops, and nothing more is made
 	_Atomic uint32_t n_ending;  // ends under way, each on a queue of its own; a futex word
 };
@@ -57,6 +58,8 @@ kern_return_t hosted_serve_driver(struct hosted *hosted, uint64_t service, int s
 /* They have stopped: let go of what they were passed. */
 void hosted_end_drivers(struct hosted *hosted, uint64_t service);
 IOService *hosted_copy_service(struct hosted *hosted, uint64_t service); // returned; NULL: none
+/* It is off, or is to be: calls that have not begun wait. Any queue, never blocks. */
+void hosted_hold_calls(struct hosted *hosted, bool hold);
 bool hosted_has_service(struct hosted *hosted, uint64_t service);
 
 /* Any queue but the life queue. Stop a service, the hosted one or one that it made, and take back

@@ -37,6 +37,13 @@ enum {
 	kIOConnectMethodVarOutputSize = -3,
 };
 
+/* Power states, of IOService::SetPowerState and ChangePowerState. */
+enum {
+	kIOServicePowerCapabilityOff = 0x00000000,
+	kIOServicePowerCapabilityOn = 0x00000002,
+	kIOServicePowerCapabilityLow = 0x00010000, // on, with less power and what it costs in time
+};
+
 /* Options of IOService::SearchProperty, which says what they do. */
 enum {
 	kIOServiceSearchPropertyParents = 1,

@@ -35,6 +35,13 @@ struct Roof_IVars {
 	uint64_t number;
 };
 
+static const char *power_name(uint32_t flags)
+{
+	return flags == kIOServicePowerCapabilityOff  ? "off"
+	       : flags == kIOServicePowerCapabilityOn ? "on"
+						      : "low";
+}
+
 INIT(Ground)
 INIT(Nub)
 INIT(Story)
@@ -76,6 +83,12 @@ kern_return_t IMPL(Ground, Stop)
 	return Ground_super_Stop(self, provider);
 }
 
+kern_return_t IMPL(Ground, SetPowerState)
+{
+	IOLog("life: ground %s", power_name(powerFlags));
+	return Ground_super_SetPowerState(self, powerFlags);
+}
+
 kern_return_t IMPL(Ground, NewUserClient)
 {
 	IOService *client = NULL;
@@ -104,6 +117,19 @@ kern_return_t IMPL(Ground, Try)
 		return kIOReturnSuccess;
 	case TOWER_TERMINATE:
 		return terminate(self);
+	case TOWER_SPEAK:
+		IOLog("life: ground is called");
+		return kIOReturnSuccess;
+	case TOWER_JOIN:
+		return IOService_JoinPMTree(self->ivars->nub);
+	case TOWER_WISH:
+		return Ground_ChangePowerState(self, (uint32_t)argument);
+	case TOWER_NUB_WISH:
+		return IOService_ChangePowerState(self->ivars->nub, (uint32_t)argument);
+	case TOWER_OVERRIDE:
+		return Ground_SetPowerOverride(self, argument != 0);
+	case TOWER_STALL:
+		return Ground_RequireMaxBusStall(self, argument);
 	case TOWER_MANNER:
 		the_manner = argument;
 		return kIOReturnSuccess;
@@ -171,6 +197,12 @@ kern_return_t IMPL(Nub, Stop)
 	return Nub_super_Stop(self, provider);
 }
 
+kern_return_t IMPL(Nub, SetPowerState)
+{
+	IOLog("life: nub %llu %s", (unsigned long long)self->ivars->number, power_name(powerFlags));
+	return Nub_super_SetPowerState(self, powerFlags);
+}
+
 kern_return_t IMPL(Nub, Ask)
 {
 	*number = self->ivars->number;
@@ -210,6 +242,18 @@ kern_return_t IMPL(Story, Stop)
 	return Story_super_Stop(self, provider);
 }
 
+/* The provider is on while its client changes. */
+kern_return_t IMPL(Story, SetPowerState)
+{
+	uint64_t number, manner = MANNER_GOOD;
+	kern_return_t ret = Nub_Ask(OSDynamicCast(Nub, Story_GetProvider(self)), &number, &manner);
+	IOLog("life: story %llu %s: %s", (unsigned long long)self->ivars->number,
+	      power_name(powerFlags), IOReturnString(ret));
+	if (manner == MANNER_STORY_KEEPS)
+		return kIOReturnSuccess;
+	return Story_super_SetPowerState(self, powerFlags);
+}
+
 kern_return_t IMPL(Story, Ask)
 {
 	*number = self->ivars->number;
@@ -243,4 +287,11 @@ kern_return_t IMPL(Roof, Stop)
 	IOLog("life: roof %llu stops: %s", (unsigned long long)self->ivars->number,
 	      IOReturnString(ret));
 	return Roof_super_Stop(self, provider);
+}
+
+kern_return_t IMPL(Roof, SetPowerState)
+{
+	IOLog("life: roof %llu %s", (unsigned long long)self->ivars->number,
+	      power_name(powerFlags));
+	return Roof_super_SetPowerState(self, powerFlags);
 }

@@ -278,6 +278,36 @@ static inline kern_return_t Driver_StateNotificationItemCopy(Driver *self, OSStr
 	return IOService_StateNotificationItemCopy(Driver_as_IOService(self), itemName, value);
 }
 
+/*! IOService::JoinPMTree(): see IOService_JoinPMTree(). */
+static inline kern_return_t Driver_JoinPMTree(Driver *self)
+{
+	return IOService_JoinPMTree(Driver_as_IOService(self));
+}
+
+/*! IOService::SetPowerState(): see IOService_SetPowerState(). */
+static inline kern_return_t Driver_SetPowerState(Driver *self, uint32_t powerFlags)
+{
+	return IOService_SetPowerState(Driver_as_IOService(self), powerFlags);
+}
+
+/*! IOService::ChangePowerState(): see IOService_ChangePowerState(). */
+static inline kern_return_t Driver_ChangePowerState(Driver *self, uint32_t powerFlags)
+{
+	return IOService_ChangePowerState(Driver_as_IOService(self), powerFlags);
+}
+
+/*! IOService::SetPowerOverride(): see IOService_SetPowerOverride(). */
+static inline kern_return_t Driver_SetPowerOverride(Driver *self, bool enable)
+{
+	return IOService_SetPowerOverride(Driver_as_IOService(self), enable);
+}
+
+/*! IOService::RequireMaxBusStall(): see IOService_RequireMaxBusStall(). */
+static inline kern_return_t Driver_RequireMaxBusStall(Driver *self, uint64_t maxBusStall)
+{
+	return IOService_RequireMaxBusStall(Driver_as_IOService(self), maxBusStall);
+}
+
 /*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
 static inline kern_return_t Driver_StringFromReturn(Driver *self, kern_return_t status,
 						    OSString **string)
@@ -508,6 +538,37 @@ DriverClient_StateNotificationItemCopy(DriverClient *self, OSString *itemName, O
 {
 	return IOService_StateNotificationItemCopy(DriverClient_as_IOService(self), itemName,
 						   value);
+}
+
+/*! IOService::JoinPMTree(): see IOService_JoinPMTree(). */
+static inline kern_return_t DriverClient_JoinPMTree(DriverClient *self)
+{
+	return IOService_JoinPMTree(DriverClient_as_IOService(self));
+}
+
+/*! IOService::SetPowerState(): see IOService_SetPowerState(). */
+static inline kern_return_t DriverClient_SetPowerState(DriverClient *self, uint32_t powerFlags)
+{
+	return IOService_SetPowerState(DriverClient_as_IOService(self), powerFlags);
+}
+
+/*! IOService::ChangePowerState(): see IOService_ChangePowerState(). */
+static inline kern_return_t DriverClient_ChangePowerState(DriverClient *self, uint32_t powerFlags)
+{
+	return IOService_ChangePowerState(DriverClient_as_IOService(self), powerFlags);
+}
+
+/*! IOService::SetPowerOverride(): see IOService_SetPowerOverride(). */
+static inline kern_return_t DriverClient_SetPowerOverride(DriverClient *self, bool enable)
+{
+	return IOService_SetPowerOverride(DriverClient_as_IOService(self), enable);
+}
+
+/*! IOService::RequireMaxBusStall(): see IOService_RequireMaxBusStall(). */
+static inline kern_return_t DriverClient_RequireMaxBusStall(DriverClient *self,
+							    uint64_t maxBusStall)
+{
+	return IOService_RequireMaxBusStall(DriverClient_as_IOService(self), maxBusStall);
 }
 
 /*! IOService::StringFromReturn(): see IOService_StringFromReturn(). */
