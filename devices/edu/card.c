@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <string.h>
 
 #include <devices/edu/card.h>
 
@@ -48,8 +49,8 @@ static void add_capability(struct config *config)
 
 void card_init(struct card *card, struct server *server)
 {
-	unsigned n_faults = card->n_faults;
-	*card = (struct card){ .server = server, .n_faults = n_faults };
+	memset(card, 0, offsetof(struct card, n_faults));
+	card->server = server;
 	config_init(&card->config, &(struct config_identity){ .vendor = 0x1234,
 							      .device = 0x11e8,
 							      .subsystem_vendor = 0x1af4,

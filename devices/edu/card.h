@@ -29,9 +29,10 @@ struct card {
 	uint32_t liveness, factorial, status, interrupts;
 	uint64_t dma_registers[CARD_DMA_REGISTERS];
 	uint8_t buffer[CARD_BUFFER_SIZE];
-	_Atomic unsigned n_faults; // of its DMA, since it was made
+	_Atomic unsigned n_faults; // of its DMA, since it was made; any thread may read it
 };
 
+/* What it is after a reset: all but n_faults, which is 0 in memory that was never a card. */
 void card_init(struct card *card, struct server *server);
 
 extern const struct server_ops edu_function; // of a struct card
