@@ -254,10 +254,20 @@ struct delivery {
 	kern_return_t failed; // of the last service that could not be given
 };
 
+struct asking {
+	struct DextRegistrar_CopyServiceChanges_Msg msg;
+	struct notifications *n;
+};
+
+/* Where dextd's messages come in order: what was told before the answer is in it, and what is told
+ * after it is a further event. */
 static void take_changes(void *mine, void *reply)
 {
 	struct DextRegistrar_CopyServiceChanges_Msg *to = mine, *from = reply;
+	struct notifications *n = container_of(to, struct asking, msg)->n;
 
+	atomic_store(&n->changed, false);
+	source_forget(n->state, 0);
 	to->ended = from->ended;
 	to->begun = from->begun;
 	to->more = from->more;
@@ -273,17 +283,19 @@ static bool has_answer(const struct answer *answer)
 
 static kern_return_t ask(struct notifications *n)
 {
-	struct DextRegistrar_CopyServiceChanges_Msg msg = { .cookie = n->watch.cookie };
+	struct asking a = { .msg.cookie = n->watch.cookie, .n = n };
+	kern_return_t ret =
+		host_call(&DextRegistrar_CopyServiceChanges_Shape, &a.msg, take_changes);
 
-	/* What is told from here on is a further event. */
-	atomic_store(&n->changed, false);
-	source_forget(n->state, 0);
-	kern_return_t ret = host_call(&DextRegistrar_CopyServiceChanges_Shape, &msg, take_changes);
 	if (ret != kIOReturnSuccess)
 		return ret;
 	answer_end(&n->answer);
-	n->answer = (struct answer){ .ended = msg.ended, .begun = msg.begun, .more = msg.more };
-	if (msg.ended != NULL && msg.begun != NULL)
+	n->answer = (struct answer){
+		.ended = a.msg.ended,
+		.begun = a.msg.begun,
+		.more = a.msg.more,
+	};
+	if (a.msg.ended != NULL && a.msg.begun != NULL)
 		return kIOReturnSuccess;
 	answer_end(&n->answer);
 	return refuse(kIOReturnInternalError, "dextd gave no changes");
