@@ -17,6 +17,7 @@
 #include <client/connection.h>
 #include <client/fake.h>
 #include <opendext/client.h>
+#include <protocol/dextd.h>
 #include <wire/ring_layout.h>
 
 static struct fake fake;
@@ -1365,6 +1366,13 @@ static void on_interest(void *refcon, io_service_t which, uint32_t message, void
 	seen->message = message;
 }
 
+static void tell_interest(uint32_t what, uint32_t busy)
+{
+	atomic_store(&fake.tell_busy, busy);
+	atomic_store(&fake.tell_what, what);
+	look_up(); // takes it
+}
+
 START_TEST(the_end_of_a_service_is_told_once)
 {
 	struct fake_driver driver;
@@ -1381,7 +1389,7 @@ START_TEST(the_end_of_a_service_is_told_once)
 	fake_driver_stop(&driver);
 	close_fdp(&fake.socket_fd); // the driver dies
 	fake_tell_end(&fake, "it died");
-	tell(1, 5); // and dextd says so
+	tell_interest(kDextEntryEnded, 0); // and dextd says so
 	dispatch_until(&heard.n, 1);
 	dispatch_until(&seen.n, 1);
 	while (port_is_readable())

@@ -35,7 +35,7 @@
 #include <client/connection.h>
 #include <client/directory.h>
 #include <client/entry.h>
-#include <client/notification.h>
+#include <client/interest.h>
 #include <client/port.h>
 #include <opendext/client.h>
 
@@ -500,7 +500,7 @@ static bool deliver_events(struct connection *c, int more_messages, unsigned lim
 static void carry_out_end(struct connection *c)
 {
 	leave_ports(c);
-	notification_service_gone(c->entry);
+	interest_service_gone(c->entry);
 }
 
 void connection_drain(struct connection *c)

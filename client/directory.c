@@ -21,6 +21,7 @@
 #include <base/log.h>
 #include <base/reason.h>
 #include <client/directory.h>
+#include <client/interest.h>
 #include <client/notification.h>
 #include <client/restart.h>
 #include <client/turn.h>
@@ -41,6 +42,14 @@ static void on_service_changed(void *context, struct channel_call *call, void *m
 	(void)call;
 	const struct DextWatcher_ServiceChanged_Msg *msg = message;
 	notification_service_changed(msg->cookie, msg->entry);
+}
+
+static void on_entry_changed(void *context, struct channel_call *call, void *message)
+{
+	(void)context;
+	const struct DextWatcher_EntryChanged_Msg *msg = message;
+	interest_told(msg->cookie, msg->what, msg->busy);
+	channel_reply(call, kIOReturnSuccess, NULL);
 }
 
 /* News that is not answered yet. */
@@ -101,6 +110,7 @@ static const struct channel_method methods[] = {
 	{ &DextWatcher_ConnectionRestarted_Shape, on_connection_restarted },
 	{ &DextWatcher_ConnectionEnded_Shape, on_connection_ended },
 	{ &DextWatcher_ServiceChanged_Shape, on_service_changed },
+	{ &DextWatcher_EntryChanged_Shape, on_entry_changed },
 	{ NULL, NULL },
 };
 

@@ -21,14 +21,31 @@ static _Thread_local bool hung_up; // the client has, or dextd is to
 
 /* --- dextd's methods --- */
 
+static void on_interest_answer(void *context, kern_return_t status, const char *reason, void *msg)
+{
+	struct fake *fake = context;
+	(void)reason;
+	(void)msg;
+	if (status == kIOReturnSuccess)
+		atomic_fetch_add(&fake->n_interest_answered, 1);
+}
+
 static void tell(struct fake *fake)
 {
 	struct DextWatcher_ServiceChanged_Msg msg = {
 		.cookie = atomic_exchange(&fake->tell_cookie, 0),
 		.entry = atomic_load(&fake->tell_entry),
 	};
+	struct DextWatcher_EntryChanged_Msg changed = {
+		.cookie = atomic_load(&fake->interest),
+		.what = atomic_exchange(&fake->tell_what, 0),
+		.busy = atomic_load(&fake->tell_busy),
+	};
 	if (msg.cookie != 0)
 		channel_call(fake->channel, &DextWatcher_ServiceChanged_Shape, &msg, 0, NULL, NULL);
+	if (changed.what != 0)
+		channel_call(fake->channel, &DextWatcher_EntryChanged_Shape, &changed, 0,
+			     on_interest_answer, fake);
 }
 
 static void serve_entries(struct fake *fake, struct channel_call *call, OSArray **entries)
@@ -54,6 +71,17 @@ static void on_watch(void *context, struct channel_call *call, void *message)
 {
 	struct DextDirectory_Watch_Msg *msg = message;
 	serve_entries(context, call, &msg->entries);
+}
+
+static void on_watch_entry(void *context, struct channel_call *call, void *message)
+{
+	const struct DextDirectory_WatchEntry_Msg *msg = message;
+	struct fake *fake = context;
+	atomic_store(&fake->interest, msg->cookie);
+	if (fake->entry_unknown)
+		channel_reply(call, kIOReturnNotFound, "no such entry");
+	else
+		channel_reply(call, kIOReturnSuccess, "");
 }
 
 static void on_unwatch(void *context, struct channel_call *call, void *message)
@@ -143,6 +171,8 @@ static const struct channel_method methods[] = {
 	{ &DextDirectory_KeepAwake_Shape, on_keep_awake },
 	{ &DextDirectory_Watch_Shape, on_watch },
 	{ &DextDirectory_Unwatch_Shape, on_unwatch },
+	{ &DextDirectory_WatchEntry_Shape, on_watch_entry },
+	{ &DextDirectory_UnwatchEntry_Shape, on_unwatch },
 	{ NULL, NULL },
 };
 

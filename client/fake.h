@@ -41,10 +41,14 @@ struct fake {
 	/* Set by the test before the call that uses it. */
 	enum fake_gift gift;
 	OSObject *entries;  // CopyMatchingServices and Watch answer it; NULL: an empty array
-	bool entry_unknown; // CopyEntry answers kIOReturnNotFound
+	bool entry_unknown; // CopyEntry and WatchEntry answer kIOReturnNotFound
 	bool no_awake;      // KeepAwake is refused
 	_Atomic uint64_t tell_cookie,
 		tell_entry; // FAKE_SERVES: sent as ServiceChanged after the next reply
+	/* The same with EntryChanged, to who was interested last. */
+	_Atomic uint64_t interest;
+	_Atomic uint32_t tell_what, tell_busy;
+	_Atomic uint32_t n_interest_answered;
 
 	/* What news_fd says is to be told. */
 	_Atomic enum fake_news news;

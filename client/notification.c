@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Notifications of services. Each is a watch: dextd is asked once, with a cookie, and says from
- * then on what came or went. A matching notification collects that in its iterator, and delivers
- * its callback when the iterator was read to its end before; an interest delivers once.
+ * Notifications of services that come and go. Each is a watch: dextd is asked once, with a cookie,
+ * and says from then on what came or went. That is collected in an iterator, and the callback is
+ * delivered when the iterator was read to its end before.
  *
  * A watch lives as long as the application holds what it got for it; a delivery under way keeps its
  * memory, but does not call back after the end.
@@ -23,7 +23,7 @@
 #include <client/port.h>
 
 struct watch {
-	struct object object; // of an interest: what the application holds
+	struct object object; // what its iterator, and a delivery, hold
 	struct list link;     // watches
 	uint64_t cookie;
 	struct IONotificationPort *port; // a reference
@@ -32,15 +32,9 @@ struct watch {
 	bool ended;  // lock: no callback any more
 	void *refcon;
 
-	/* A matching notification. */
-	IOServiceMatchingCallback matched; // NULL: an interest
-	struct iterator *iterator;         // holds this watch; valid until `ended`
+	IOServiceMatchingCallback matched;
+	struct iterator *iterator; // holds this watch; valid until `ended`
 	io_iterator_t handle;
-
-	/* An interest. */
-	IOServiceInterestCallback interest;
-	uint64_t entry;
-	bool fired; // lock
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -54,14 +48,6 @@ static struct watch *watch_of(struct object *object)
 
 /* --- callbacks --- */
 
-static void call_interest(const struct watch *watch)
-{
-	io_service_t service = entry_new(watch->entry);
-	watch->interest(watch->refcon, service, kIOMessageServiceIsTerminated, NULL);
-	if (service != IO_OBJECT_NULL)
-		handle_release(service);
-}
-
 static void run(struct delivery *delivery, bool wanted)
 {
 	struct watch *watch = container_of(delivery, struct watch, delivery);
@@ -69,12 +55,8 @@ static void run(struct delivery *delivery, bool wanted)
 	watch->queued = false;
 	bool ended = watch->ended;
 	pthread_mutex_unlock(&lock);
-	if (wanted && !ended) {
-		if (watch->matched != NULL)
-			watch->matched(watch->refcon, watch->handle);
-		else
-			call_interest(watch);
-	}
+	if (wanted && !ended)
+		watch->matched(watch->refcon, watch->handle);
 	object_unref(&watch->object);
 }
 
@@ -89,36 +71,13 @@ static void deliver(struct watch *watch)
 		object_unref(&watch->object); // not the last: it is in `watches`
 }
 
-/* With the lock held. */
-static void fire(struct watch *watch)
-{
-	if (!watch->fired)
-		deliver(watch);
-	watch->fired = true;
-}
-
 void notification_service_changed(uint64_t cookie, uint64_t entry)
 {
 	struct watch *watch;
 	pthread_mutex_lock(&lock);
-	list_for_each(watch, &watches, link) {
-		if (watch->cookie != cookie)
-			continue;
-		if (watch->matched == NULL)
-			fire(watch);
-		else if (iterator_append(watch->iterator, entry))
-			deliver(watch);
-	}
-	pthread_mutex_unlock(&lock);
-}
-
-void notification_service_gone(uint64_t entry)
-{
-	struct watch *watch;
-	pthread_mutex_lock(&lock);
 	list_for_each(watch, &watches, link)
-		if (watch->matched == NULL && watch->entry == entry)
-			fire(watch);
+		if (watch->cookie == cookie && iterator_append(watch->iterator, entry))
+			deliver(watch);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -269,63 +228,4 @@ kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
 				      notification);
 	OSObjectRelease(matching);
 	return status;
-}
-
-/* --- interest --- */
-
-/* A service that ended before it was watched: dextd will not tell. */
-static kern_return_t check_entry(struct watch *watch)
-{
-	struct DextDirectory_CopyEntry_Msg msg = { .entry = watch->entry };
-	kern_return_t status = directory_call(&DextDirectory_CopyEntry_Shape, &msg);
-	if (status == kIOReturnNotFound) {
-		pthread_mutex_lock(&lock);
-		fire(watch);
-		pthread_mutex_unlock(&lock);
-		status = kIOReturnSuccess;
-	} else if (status == kIOReturnSuccess) {
-		OSObjectRelease(msg.properties);
-	}
-	return status;
-}
-
-static kern_return_t start_interest(struct watch *watch)
-{
-	OSArray *entries = NULL;
-	OSDictionary *matching = IORegistryEntryIDMatching(watch->entry);
-	if (matching == NULL)
-		return kIOReturnNoMemory;
-	kern_return_t status = watch_start(watch, kIOTerminatedNotification, matching, &entries);
-	OSObjectRelease(matching);
-	OSObjectRelease(entries);
-	return status == kIOReturnSuccess ? check_entry(watch) : status;
-}
-
-kern_return_t IOServiceAddInterestNotification(IONotificationPortRef notify, io_service_t service,
-					       const char *interestType,
-					       IOServiceInterestCallback callback, void *refcon,
-					       io_object_t *notification)
-{
-	uint64_t entry;
-	reason_clear();
-	if (notify == NULL || interestType == NULL || callback == NULL || notification == NULL)
-		return refuse(kIOReturnBadArgument,
-			      "a port, a type, a callback and a place for the object are needed");
-	if (strcmp(interestType, kIOGeneralInterest) != 0)
-		return refuse(kIOReturnUnsupported, "%s is no type of interest", interestType);
-	kern_return_t status = entry_get_id(service, &entry);
-	if (status != kIOReturnSuccess)
-		return status;
-	struct watch *watch = watch_new(notify, refcon);
-	if (watch == NULL)
-		return refuse(kIOReturnNoMemory, "out of memory");
-	watch->interest = callback;
-	watch->entry = entry;
-	status = start_interest(watch);
-	if (status != kIOReturnSuccess) {
-		watch_abandon(watch);
-		return status;
-	}
-	*notification = handle_new(&watch->object);
-	return *notification != IO_OBJECT_NULL ? kIOReturnSuccess : kIOReturnNoMemory;
 }

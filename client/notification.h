@@ -8,5 +8,3 @@
 
 /* dextd says: what is watched under `cookie` changed. */
 void notification_service_changed(uint64_t cookie, uint64_t entry);
-/* A connection to the service found its driver gone. */
-void notification_service_gone(uint64_t entry);

@@ -17,6 +17,7 @@
 #include <base/text.h>
 #include <dextd/match/bundle.h>
 #include <dextd/client/client.h>
+#include <dextd/client/interest.h>
 #include <dextd/client/quiet.h>
 #include <dextd/client/rules.h>
 #include <dextd/device/device.h>
@@ -141,10 +142,17 @@ static void on_withdrawn(void *context, struct entry *entry)
 	client_service_changed(context, entry, WATCH_TERMINATED);
 	watches_withdrawn(context, entry);
 	state_watches_changed(context, entry);
+	interest_changed(context, entry, kDextEntryEnded);
+}
+
+static void on_removed(void *context, const struct entry *entry)
+{
+	interest_changed(context, entry, kDextEntryEnded);
 }
 
 static void on_busy(void *context, const struct entry *entry)
 {
+	interest_changed(context, entry, kDextEntryBusyChanged);
 	if (entry->busy == 0)
 		quiet_changed(context);
 }
@@ -152,6 +160,7 @@ static void on_busy(void *context, const struct entry *entry)
 static const struct registry_events registry_events = {
 	.on_published = on_published,
 	.on_withdrawn = on_withdrawn,
+	.on_removed = on_removed,
 	.on_busy = on_busy,
 };
 

@@ -166,6 +166,8 @@ void registry_remove(struct registry *registry, struct entry *entry)
 	do {
 		last = deepest(entry);
 		registry_withdraw(registry, last);
+		if (registry->events != NULL)
+			registry->events->on_removed(registry->context, last);
 		add_busy(registry, last, -(int64_t)last->busy);
 		free_entry(last);
 		registry->n_entries--;

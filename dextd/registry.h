@@ -58,6 +58,7 @@ struct entry {
 	uint32_t busy, busy_driver;
 	bool working;
 	struct entry_power power; // ENTRY_SERVICE
+	unsigned n_interests;     // of applications (client/interest.h)
 	/* Whose it is; borrowed, may be NULL. */
 	struct device *device;   // ENTRY_DEVICE
 	struct service *service; // ENTRY_SERVICE and ENTRY_CLIENT
@@ -67,6 +68,8 @@ struct entry {
 struct registry_events {
 	void (*on_published)(void *context, struct entry *entry);
 	void (*on_withdrawn)(void *context, struct entry *entry);
+	/* It is about to leave the registry. */
+	void (*on_removed)(void *context, const struct entry *entry);
 	/* Its first reason to be busy came, or the last went. It may be about to be removed. */
 	void (*on_busy)(void *context, const struct entry *entry);
 };

@@ -35,7 +35,13 @@ static void on_busy(void *context, const struct entry *entry)
 	last_busy = entry->id;
 }
 
-static const struct registry_events events = { on_published, on_withdrawn, on_busy };
+static void on_removed(void *context, const struct entry *entry)
+{
+	(void)context;
+	(void)entry;
+}
+
+static const struct registry_events events = { on_published, on_withdrawn, on_removed, on_busy };
 
 static void set_up(void)
 {

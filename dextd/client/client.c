@@ -25,6 +25,7 @@
 #include <dextd/daemon.h>
 #include <dextd/client/directory.h>
 #include <dextd/client/identity.h>
+#include <dextd/client/interest.h>
 #include <dextd/client/quiet.h>
 #include <dextd/match/match.h>
 #include <dextd/properties.h>
@@ -116,6 +117,7 @@ void client_free(struct client *client)
 {
 	conversation_close(&client->conversation);
 	quiet_client_left(client);
+	interest_end_all(client);
 	struct connection *c, *tmp;
 	list_for_each_safe(c, tmp, &client->connections, client_link)
 		connection_close(c);
@@ -195,6 +197,8 @@ static int client_new(struct daemon *daemon, int accepted)
 	list_init(&client->watches);
 	list_init(&client->waiters);
 	list_init(&client->news);
+	list_init(&client->interests);
+	list_init(&client->due);
 	read_name(client);
 	int ret = identity_groups(fd, &client->groups, &client->n_groups);
 	if (ret == 0)

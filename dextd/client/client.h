@@ -39,9 +39,12 @@ struct client {
 	struct list waiters;     // quiet.c
 	struct list news;        // connection.news_link: what it is to be told, the oldest first
 	bool telling;            // it has not answered the last of them
+	struct list interests;   // interest.link
+	struct list due;         // interest.due_link: what it is to be told, the oldest first
+	bool telling_interest;   // it has not answered the last of them
 	struct daemon *daemon;
 	struct conversation conversation;
-	unsigned n_connections, n_watches, n_waiters;
+	unsigned n_connections, n_watches, n_waiters, n_interests;
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;

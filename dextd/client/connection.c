@@ -29,6 +29,7 @@
 #include <base/reason.h>
 #include <dextd/client/awake.h>
 #include <dextd/client/client.h>
+#include <dextd/client/interest.h>
 #include <dextd/client/news.h>
 #include <dextd/daemon.h>
 #include <dextd/process/dext.h>
@@ -41,8 +42,10 @@
 static void connection_free(struct connection *c)
 {
 	awake_release(c->daemon, c);
-	if (c->entry != NULL)
+	if (c->entry != NULL) {
+		interest_changed(c->daemon, c->entry->parent, kDextEntryClosed);
 		registry_remove(&c->daemon->registry, c->entry);
+	}
 	list_remove(&c->client_link);
 	list_remove(&c->dext_link);
 	list_remove(&c->news_link);

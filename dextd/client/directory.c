@@ -14,6 +14,7 @@
 #include <dextd/client/awake.h>
 #include <dextd/client/client.h>
 #include <dextd/client/connection.h>
+#include <dextd/client/interest.h>
 #include <dextd/daemon.h>
 #include <dextd/device/describe.h>
 #include <dextd/match/explain.h>
@@ -209,6 +210,25 @@ static void unwatch(struct client *client, struct channel_call *call, void *mess
 		channel_reply(call, kIOReturnNotFound, "nothing is watched with this cookie");
 }
 
+static void watch_entry(struct client *client, struct channel_call *call, void *message)
+{
+	const struct DextDirectory_WatchEntry_Msg *msg = message;
+	struct entry *entry = registry_find(&client->daemon->registry, msg->entry);
+	if (entry == NULL)
+		not_found(call, msg->entry);
+	else
+		answer(call, interest_add(client, msg->cookie, entry));
+}
+
+static void unwatch_entry(struct client *client, struct channel_call *call, void *message)
+{
+	const struct DextDirectory_UnwatchEntry_Msg *msg = message;
+	if (interest_end(client, msg->cookie) == 0)
+		channel_reply(call, kIOReturnSuccess, NULL);
+	else
+		channel_reply(call, kIOReturnNotFound, "no entry is watched with this cookie");
+}
+
 static void copy_explanation(struct client *client, struct channel_call *call, void *message)
 {
 	struct DextDirectory_CopyExplanation_Msg *msg = message;
@@ -288,6 +308,8 @@ static void copy_status(struct client *client, struct channel_call *call, void *
 	X(KeepAwake, POLICY_ANYONE, keep_awake) /* --allow-low-latency */      \
 	X(Watch, POLICY_ANYONE, watch)                                         \
 	X(Unwatch, POLICY_ANYONE, unwatch)                                     \
+	X(WatchEntry, POLICY_ANYONE, watch_entry)                              \
+	X(UnwatchEntry, POLICY_ANYONE, unwatch_entry)                          \
 	X(WaitQuiet, POLICY_ANYONE, wait_quiet)                                \
 	X(CopyExplanation, POLICY_ANYONE, copy_explanation)                    \
 	X(Control, POLICY_OWNER, control)                                      \

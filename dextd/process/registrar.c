@@ -13,6 +13,7 @@
 #include <base/log.h>
 #include <base/reason.h>
 #include <dextd/client/connection.h>
+#include <dextd/client/interest.h>
 #include <dextd/daemon.h>
 #include <dextd/latency.h>
 #include <dextd/device/published.h>
@@ -39,6 +40,15 @@ static void answer(struct channel_call *call, int ret)
 		channel_reply(call, kIOReturnSuccess, NULL);
 	else
 		channel_reply(call, return_from_errno(ret), reason_last());
+}
+
+/* Its properties were to be changed. */
+static void answer_change(const struct dext *dext, struct channel_call *call,
+			  const struct entry *entry, int ret)
+{
+	if (ret == 0)
+		interest_changed(dext->daemon, entry, kDextEntryPropertiesChanged);
+	answer(call, ret);
 }
 
 static void not_yours(struct channel_call *call)
@@ -72,7 +82,7 @@ static void set_properties(void *context, struct channel_call *call, void *messa
 	else if (msg->properties == NULL)
 		channel_reply(call, kIOReturnBadArgument, "SetProperties needs a dictionary");
 	else
-		answer(call, registry_merge(entry, msg->properties));
+		answer_change(context, call, entry, registry_merge(entry, msg->properties));
 }
 
 static struct entry *readable_entry(const struct dext *dext, uint64_t id)
@@ -108,7 +118,7 @@ static void set_name(void *context, struct channel_call *call, void *message)
 	if (entry == NULL)
 		not_yours(call);
 	else
-		answer(call, registry_set_name(entry, msg->name));
+		answer_change(context, call, entry, registry_set_name(entry, msg->name));
 }
 
 /* --- looking up --- */
@@ -150,7 +160,7 @@ static void remove_property(void *context, struct channel_call *call, void *mess
 	if (entry == NULL)
 		not_yours(call);
 	else
-		answer(call, registry_remove_property(entry, msg->name));
+		answer_change(context, call, entry, registry_remove_property(entry, msg->name));
 }
 
 /* Those of `keys`; returned. */

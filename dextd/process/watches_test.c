@@ -32,7 +32,13 @@ static void on_busy(void *context, const struct entry *entry)
 	(void)entry;
 }
 
-static const struct registry_events events = { on_published, on_withdrawn, on_busy };
+static void on_removed(void *context, const struct entry *entry)
+{
+	(void)context;
+	(void)entry;
+}
+
+static const struct registry_events events = { on_published, on_withdrawn, on_removed, on_busy };
 
 static void set_up(void)
 {

@@ -18,6 +18,15 @@
 #define kIOTerminatedNotification    "IOServiceTerminate"
 #define kIOWillTerminateNotification "IOServiceWillTerminate"
 
-/* What IOServiceAddInterestNotification tells, and the message when the service has ended. */
-#define kIOGeneralInterest            "IOGeneralInterest"
-#define kIOMessageServiceIsTerminated 0xe0000010U
+/* What IOServiceAddInterestNotification tells: everything there is to tell. */
+#define kIOGeneralInterest "IOGeneralInterest"
+
+/* Its messages. The last three are never sent: a bus does not tell dextd that it suspends a device,
+ * and nobody is asked to close a service, for connections outlive the driver that they are to. */
+#define kIOMessageServiceIsTerminated      0xe0000010U
+#define kIOMessageServiceWasClosed         0xe0000110U
+#define kIOMessageServiceBusyStateChange   0xe0000120U
+#define kIOMessageServicePropertyChange    0xe0000130U
+#define kIOMessageServiceIsSuspended       0xe0000020U
+#define kIOMessageServiceIsResumed         0xe0000030U
+#define kIOMessageServiceIsRequestingClose 0xe0000100U

@@ -343,8 +343,20 @@ kern_return_t IOServiceAddMatchingNotification(IONotificationPortRef notify,
 					       IOServiceMatchingCallback callback, void *refcon,
 					       io_iterator_t *notification);
 
-/* Call back with kIOMessageServiceIsTerminated, once, when the service ends or its driver dies.
- * interestType: kIOGeneralInterest. Releasing `notification` ends it. */
+/* Call back with a message when something becomes of the service, or of any other entry:
+ *
+ * - kIOMessageServiceBusyStateChange: it is busy, messageArgument is (void *)1, or not any more:
+ * NULL;
+ * - kIOMessageServicePropertyChange: its driver set or removed properties, or its name;
+ * - kIOMessageServiceWasClosed: an application has closed a connection to it, or died; so another
+ * may try where a driver takes one at a time;
+ * - kIOMessageServiceIsTerminated: it has ended, or its driver has died; at once when that was
+ * before, and nothing after that.
+ *
+ * One message of a kind stands for all of that kind since the last, in this order: who is slow is
+ * told less, and dextd keeps no more for it. interestType: kIOGeneralInterest, else
+ * kIOReturnUnsupported. kIOReturnNoResources: the process has 256 already. Releasing
+ * `notification`, from a callback too, ends it: what was to be told is not told any more. */
 kern_return_t IOServiceAddInterestNotification(IONotificationPortRef notify, io_service_t service,
 					       const char *interestType,
 					       IOServiceInterestCallback callback, void *refcon,

@@ -142,6 +142,12 @@ START_TEST(options_and_limits_have_their_values)
 		{ kIODMACommandPerformOperationOptionWrite, 2 },
 		{ kIODMACommandPerformOperationOptionZero, 4 },
 		{ kIOMessageServiceIsTerminated, 0xe0000010U },
+		{ kIOMessageServiceIsSuspended, 0xe0000020U },
+		{ kIOMessageServiceIsResumed, 0xe0000030U },
+		{ kIOMessageServiceIsRequestingClose, 0xe0000100U },
+		{ kIOMessageServiceWasClosed, 0xe0000110U },
+		{ kIOMessageServiceBusyStateChange, 0xe0000120U },
+		{ kIOMessageServicePropertyChange, 0xe0000130U },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		ck_assert_msg(rows[i].is == rows[i].wanted, "row %zu: %#llx", i,

@@ -416,6 +416,82 @@ START_TEST(watches_too_much)
 }
 END_TEST
 
+/* --- what becomes of an entry --- */
+
+static kern_return_t watch_entry(struct client *c, uint64_t cookie, uint64_t entry)
+{
+	struct DextDirectory_WatchEntry_Msg msg = { .cookie = cookie, .entry = entry };
+	return client_ask(c, &DextDirectory_WatchEntry_Shape, &msg);
+}
+
+static kern_return_t unwatch_entry(struct client *c, uint64_t cookie)
+{
+	struct DextDirectory_UnwatchEntry_Msg msg = { .cookie = cookie };
+	return client_ask(c, &DextDirectory_UnwatchEntry_Shape, &msg);
+}
+
+START_TEST(watches_entries)
+{
+	uint64_t id = begin("good");
+	ck_assert_int_eq(watch_entry(&client, 1, id + 1000), kIOReturnNotFound);
+	for (unsigned i = 0; i < 256; i++)
+		ck_assert_int_eq(watch_entry(&client, i, id), kIOReturnSuccess);
+	ck_assert_int_eq(watch_entry(&client, 256, id), kIOReturnNoResources);
+	ck_assert_int_eq(unwatch_entry(&client, 5), kIOReturnSuccess);
+	ck_assert_int_eq(unwatch_entry(&client, 5), kIOReturnNotFound);
+	ck_assert_int_eq(watch_entry(&client, 6, id), kIOReturnBadArgument); // taken
+	ck_assert_int_eq(watch_entry(&client, 5, id), kIOReturnSuccess);
+	end();
+}
+END_TEST
+
+/* One message, and what happened meanwhile is one more; the client stays. */
+static void check_that_one_is_read(struct client *deaf)
+{
+	ck_assert_uint_eq(deaf->n_entry_changes, 0);
+	ck_assert_uint_gt(status_number(deaf, "clients"), 0); // reads what came
+	ck_assert_uint_gt(status_number(deaf, "clients"), 0); // and what its answer brought
+	ck_assert_uint_eq(deaf->n_entry_changes, 2);
+	ck_assert_uint_eq(deaf->last_cookie, 9);
+	ck_assert_uint_ne(deaf->last_what & kDextEntryPropertiesChanged, 0);
+	ck_assert(!deaf->hung_up);
+}
+
+/* A driver has 1500 services come and go, and as many properties. */
+START_TEST(who_does_not_read_is_bounded)
+{
+	struct DextDirectory_Open_Msg msg;
+	struct client deaf, deafer;
+	uint64_t id = begin_with("churns", NULL);
+	client_open(&deaf, &rig);
+	client_open(&deafer, &rig);
+	ck_assert_int_eq(watch_entry(&deaf, 9, id), kIOReturnSuccess);
+	struct DextDirectory_Watch_Msg children = {
+		.matching = matching("IOUserClass", "Child"),
+		.cookie = 10,
+		.type = "IOServiceMatched",
+	};
+	ck_assert_int_eq(client_ask(&deafer, &DextDirectory_Watch_Shape, &children),
+			 kIOReturnSuccess);
+	OSObjectRelease(children.matching);
+	OSObjectRelease(children.entries);
+	uint64_t before = status_number(&client, "clients");
+
+	ck_assert_int_eq(open_service(&client, id, &msg), kIOReturnSuccess);
+	close_descriptors(&msg);
+	OSDictionary *properties = NULL;
+	ck_assert_uint_eq(find_entry(&client, "driver", &properties), id);
+	ck_assert_uint_eq(number_of(properties, "churned"), 1500);
+	OSObjectRelease(properties);
+	check_that_one_is_read(&deaf);
+	/* Each service that came is a message: too many unread are the end of the conversation. */
+	wait_status(&client, "clients", before - 1);
+	client_close(&deafer);
+	client_close(&deaf);
+	end();
+}
+END_TEST
+
 /* --- busy --- */
 
 static kern_return_t wait_quiet(uint64_t entry, uint32_t timeout_ms, char *reason)
@@ -544,5 +620,5 @@ END_TEST
 UNIT_TESTS("dextd-clients", finds_services, asks_for_nothing, opens_and_closes, open_is_refused,
 	   driver_dies, driver_dies_in_open, driver_hangs_in_open, client_dies_with_connections,
 	   client_dies_in_open, client_dies_in_open_that_hangs, sends_garbage, never_reads, watches,
-	   watches_too_much, waits_for_quiet, keeps_awake_only_where_allowed,
-	   keeps_awake_while_a_connection_polls)
+	   watches_too_much, watches_entries, who_does_not_read_is_bounded, waits_for_quiet,
+	   keeps_awake_only_where_allowed, keeps_awake_while_a_connection_polls)

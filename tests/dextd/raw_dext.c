@@ -156,6 +156,22 @@ static void flood(uint64_t service)
 		channel_call(channel, &DextRegistrar_CopyProperties_Shape, &msg, 0, NULL, NULL);
 }
 
+/* Services come and go, and its properties change, much faster than anybody reads of it. */
+static void churn(uint64_t service)
+{
+	for (unsigned i = 1; i <= 1500; i++) {
+		struct DextRegistrar_AddService_Msg add = { .parent = service,
+							    .userClass = "Child" };
+		if (ask(&DextRegistrar_AddService_Shape, &add) != kIOReturnSuccess)
+			return;
+		struct DextRegistrar_RegisterService_Msg reg = { .service = add.service };
+		struct DextRegistrar_RemoveService_Msg rem = { .service = add.service };
+		ask(&DextRegistrar_RegisterService_Shape, &reg);
+		ask(&DextRegistrar_RemoveService_Shape, &rem);
+		set_number(service, "churned", i);
+	}
+}
+
 static void send_raw(const void *data, size_t size)
 {
 	(void)!send(CHANNEL, data, size, MSG_NOSIGNAL);
@@ -207,8 +223,10 @@ static void stop(void *context, struct channel_call *call, void *message)
 
 static void open_connection(void *context, struct channel_call *call, void *message)
 {
+	const struct DextHost_OpenConnection_Msg *msg = message;
 	(void)context;
-	(void)message;
+	if (is("churns"))
+		churn(msg->service);
 	if (is("hangs-in-open"))
 		return;
 	if (is("dies-in-open"))

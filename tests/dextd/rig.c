@@ -196,6 +196,17 @@ static void on_changed(void *context, struct channel_call *call, void *message)
 	client->last_entry = msg->entry;
 }
 
+static void on_entry_changed(void *context, struct channel_call *call, void *message)
+{
+	struct client *client = context;
+	const struct DextWatcher_EntryChanged_Msg *msg = message;
+	client->n_entry_changes++;
+	client->last_cookie = msg->cookie;
+	client->last_what = msg->what;
+	if (!client->mute)
+		channel_reply(call, kIOReturnSuccess, NULL);
+}
+
 static void on_restarted(void *context, struct channel_call *call, void *message)
 {
 	struct client *client = context;
@@ -220,6 +231,7 @@ static const struct channel_method methods[] = {
 	{ &DextWatcher_ConnectionRestarted_Shape, on_restarted },
 	{ &DextWatcher_ConnectionEnded_Shape, on_ended },
 	{ &DextWatcher_ServiceChanged_Shape, on_changed },
+	{ &DextWatcher_EntryChanged_Shape, on_entry_changed },
 	{ NULL, NULL },
 };
 

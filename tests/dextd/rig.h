@@ -35,6 +35,8 @@ struct client {
 	struct channel *channel;
 	unsigned n_changes; // ServiceChanged
 	uint64_t last_cookie, last_entry;
+	unsigned n_entry_changes; // EntryChanged
+	uint32_t last_what;
 	unsigned n_restarts, n_ends; // ConnectionRestarted, ConnectionEnded
 	uint32_t last_generation;
 	bool mute; // it does not answer them

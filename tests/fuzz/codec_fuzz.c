@@ -76,6 +76,9 @@ static const struct channel_method methods[] = {
 	{ &DextRegistrar_CopyStateItem_Shape, refuse_all },
 	{ &DextRegistrar_WatchState_Shape, refuse_all },
 	{ &DextRegistrar_BeginStateWatch_Shape, refuse_all },
+	{ &DextDirectory_WatchEntry_Shape, refuse_all },
+	{ &DextDirectory_UnwatchEntry_Shape, refuse_all },
+	{ &DextWatcher_EntryChanged_Shape, refuse_all },
 	{ NULL, NULL },
 };
 

@@ -80,6 +80,14 @@ static kern_return_t copy_item(Herald *self, const char *name, OSDictionary **va
 	return ret;
 }
 
+static kern_return_t set_property(Herald *self, uint64_t value)
+{
+	OSDictionary *dictionary = level(value);
+	kern_return_t ret = Herald_SetProperties(self, dictionary);
+	OSSafeReleaseNULL(dictionary);
+	return ret;
+}
+
 static kern_return_t set_level(Herald *self, uint64_t value)
 {
 	OSDictionary *dictionary = level(value);
@@ -209,6 +217,12 @@ kern_return_t IMPL(Herald, Try)
 		for (uint64_t i = 1; i <= argument && ret == kIOReturnSuccess; i++)
 			ret = set_level(self, i);
 		return ret;
+	case HERALD_PROPERTIES:
+		for (uint64_t i = 1; i <= argument && ret == kIOReturnSuccess; i++)
+			ret = set_property(self, i);
+		return ret;
+	case HERALD_BUSY:
+		return Herald_AdjustBusy(self, argument != 0 ? 1 : -1);
 	case HERALD_STATES:
 		*result = check_items(self);
 		return kIOReturnSuccess;

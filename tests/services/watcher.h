@@ -4,12 +4,14 @@
 /* What the test asks Herald and Watcher to do. Each takes one number and gives one. */
 
 enum {
-	HERALD_ADD,    // -> the number of a new page
-	HERALD_REMOVE, // terminates the oldest page
-	HERALD_FLOOD,  // times: a page comes and goes
-	HERALD_LEVEL,  // n: its item Level, whose schema has a number Value, is set to that
-	HERALD_LEVELS, // times: to 1, 2, …
-	HERALD_STATES, // -> the line of the first check of items that failed; 0: none
+	HERALD_ADD,        // -> the number of a new page
+	HERALD_REMOVE,     // terminates the oldest page
+	HERALD_FLOOD,      // times: a page comes and goes
+	HERALD_LEVEL,      // n: its item Level, whose schema has a number Value, is set to that
+	HERALD_LEVELS,     // times: to 1, 2, …
+	HERALD_PROPERTIES, // times: sets a property
+	HERALD_BUSY,       // 1: becomes busy once more; 0: once less
+	HERALD_STATES,     // -> the line of the first check of items that failed; 0: none
 };
 
 /* What is watched: the class of the services. */
