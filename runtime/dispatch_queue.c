@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,18 +57,20 @@ static kern_return_t queue_new(const char *name, uint64_t options, IODispatchQue
 #define OPTIONS   (kIODispatchQueueReentrant | kIODispatchQueueMethodsNotSynchronized)
 
 static pthread_once_t root_once = PTHREAD_ONCE_INIT;
-static IODispatchQueue *root;
+static IODispatchQueue *_Atomic root; // NULL until somebody asked for it
 
 static void make_root(void)
 {
-	if (queue_new(ROOT_NAME, 0, &root) != kIOReturnSuccess)
-		root = NULL;
+	IODispatchQueue *made;
+
+	if (queue_new(ROOT_NAME, 0, &made) == kIOReturnSuccess)
+		atomic_store(&root, made);
 }
 
 IODispatchQueue *queue_root(void)
 {
 	pthread_once(&root_once, make_root);
-	return root;
+	return atomic_load_explicit(&root, memory_order_relaxed);
 }
 
 static kern_return_t copy_root(uint64_t options, IODispatchQueue **queue)
@@ -231,7 +234,7 @@ kern_return_t IODispatchQueue_Cancel_f(IODispatchQueue *self, void *context,
 {
 	if (self == NULL)
 		return queue_nothing_to_call();
-	if (self == root)
+	if (self == atomic_load_explicit(&root, memory_order_relaxed))
 		return refuse(kIOReturnNotPermitted,
 			      "Cancel: queue \"" ROOT_NAME "\" serves the whole driver");
 	struct cancellation *cancellation = malloc(sizeof(*cancellation));
