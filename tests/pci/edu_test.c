@@ -89,7 +89,9 @@ static void on_event(void *refcon, IOReturn status, void **args, uint32_t n_args
 	ck_assert_int_lt(a->n_events, EVENTS_MAX);
 	struct event *event = &a->events[a->n_events++];
 	event->status = status;
-	ck_assert_uint_eq(n_args, status == kIOReturnSuccess ? kEduEventCount : 0);
+	if (status != kIOReturnSuccess)
+		return; // one that was aborted has no values: it is called as IOAsyncCallback0
+	ck_assert_uint_eq(n_args, kEduEventCount);
 	for (uint32_t i = 0; i < n_args; i++)
 		event->values[i] = (uintptr_t)args[i];
 }
