@@ -247,6 +247,17 @@ int registry_merge(struct entry *entry, OSDictionary *properties)
 	return 0;
 }
 
+int registry_reset(struct entry *entry, OSDictionary *properties)
+{
+	int ret = check_size(properties);
+	if (ret < 0)
+		return ret;
+	OSObjectRetain(properties);
+	OSObjectRelease(entry->properties);
+	entry->properties = properties;
+	return 0;
+}
+
 int registry_remove_property(struct entry *entry, const char *key)
 {
 	if (OSDictionary_getObject(entry->properties, key) == NULL) {

@@ -110,6 +110,8 @@ int registry_set_user_class(struct entry *entry, const char *name);
 /* Merge; on failure nothing changed. */
 int registry_merge(struct entry *entry, OSDictionary *properties);
 
+/* These and no others; kept. -EOVERFLOW with a reason: too large, nothing changed. */
+int registry_reset(struct entry *entry, OSDictionary *properties);
 int registry_remove_property(struct entry *entry, const char *key); // -ENOENT with a reason
 
 void registry_publish(struct registry *registry, struct entry *entry);  // harmless when done

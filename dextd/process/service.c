@@ -236,7 +236,7 @@ static void use_newest_personality(struct service *s)
 	bundle_ref(newest->bundle);
 	bundle_unref(s->personality->bundle);
 	s->personality = newest;
-	if (registry_merge(s->entry, newest->keys) < 0)
+	if (registry_reset(s->entry, newest->keys) < 0)
 		log_warn("service %llu keeps its old properties: %s",
 			 (unsigned long long)s->entry->id, reason_last());
 }
@@ -430,6 +430,15 @@ void service_register(struct service *s, struct entry *entry)
 
 /* --- ending --- */
 
+/* As it was matched: what its driver set, or took away, was of that process. */
+static void forget_properties(struct service *s)
+{
+	if (registry_reset(s->entry, s->personality->keys) < 0 ||
+	    registry_set_name(s->entry, s->entry->user_class) < 0)
+		log_warn("service %llu keeps what its driver set: %s",
+			 (unsigned long long)s->entry->id, reason_last());
+}
+
 /* What belonged to the process: entries below, but for the connections that another process is to
  * go on with, and publication. */
 static void clear_process(struct service *s, const char *reason)
@@ -438,6 +447,7 @@ static void clear_process(struct service *s, const char *reason)
 	bool keep = s->goal == SERVICE_RUN || s->goal == SERVICE_RESTART;
 	registry_withdraw(registry, s->entry);
 	registry_forget_busy(registry, s->entry);
+	forget_properties(s);
 	state_items_clear(&s->entry->items);
 	s->stop_waits = false;
 	termination_forget_all(s);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <protocol/dextd.h>
 
 #include "rig.h"
@@ -211,6 +212,40 @@ START_TEST(grows_without_end)
 }
 END_TEST
 
+/* A driver runs on what is taken away with the service below it. */
+START_TEST(removes_what_others_run_on)
+{
+	OSDictionary *properties;
+	rig_prepare(&rig);
+	rig_bundle(&rig, "good", "good", "");
+	rig_bundle(&rig, "bad", "prunes", "");
+	rig_bundle(&rig, "upper", "good", "<key>IOProviderClass</key><string>Leaf</string>");
+	rig_start(&rig, quick);
+	client_open(&client, &rig);
+	wait_state(&client, "good", "running");
+	wait_state(&client, "upper", "running");
+	struct DextDirectory_Open_Msg open = { .entry = wait_state(&client, "bad", "running") };
+	ck_assert_int_eq(client_ask(&client, &DextDirectory_Open_Shape, &open), kIOReturnSuccess);
+	close(open.memory);
+	close(open.socket);
+	close(open.doorbell);
+	uint64_t deadline = clock_deadline_ns(10000);
+	while (find_entry(&client, "upper", &properties) != 0) {
+		OSObjectRelease(properties);
+		ck_assert_msg(clock_now_ns() < deadline, "the upper driver stays");
+	}
+	uint64_t refused = 0;
+	while (refused != 3) {
+		ck_assert_msg(clock_now_ns() < deadline, "not all was refused");
+		find_entry(&client, "bad", &properties);
+		if (OSDictionary_getObject(properties, "refused") != NULL)
+			refused = number_of(properties, "refused");
+		OSObjectRelease(properties);
+	}
+	end();
+}
+END_TEST
+
 START_TEST(never_stops)
 {
 	begin("never-stops", "");
@@ -340,21 +375,56 @@ START_TEST(filter_is_required)
 }
 END_TEST
 
-/* Quarantined or stopped: SIGHUP gives the bundle, as it is now, another chance. */
-START_TEST(a_repaired_bundle_starts)
+/* That of "bad", which was made with this behaviour. */
+static void remove_bundle(const char *behaviour)
 {
-	char path[128];
-	begin("refuses", "");
-	wait_state(&client, "bad", "stopped");
+	char path[128], name[64];
 	rig_path(&rig, path, "bundles/bad.dext/Info.plist");
 	ck_assert_int_eq(unlink(path), 0);
-	rig_path(&rig, path, "bundles/bad.dext/refuses");
+	snprintf(name, sizeof(name), "bundles/bad.dext/%s", behaviour);
+	rig_path(&rig, path, name);
 	ck_assert_int_eq(unlink(path), 0);
 	rig_path(&rig, path, "bundles/bad.dext");
 	ck_assert_int_eq(rmdir(path), 0);
+}
+
+/* Quarantined or stopped: SIGHUP gives the bundle, as it is now, another chance. */
+START_TEST(a_repaired_bundle_starts)
+{
+	begin("refuses", "");
+	wait_state(&client, "bad", "stopped");
+	remove_bundle("refuses");
 	rig_bundle(&rig, "bad", "good", "");
 	rig_signal(&rig, SIGHUP);
 	wait_state(&client, "bad", "running");
+	end();
+}
+END_TEST
+
+/* What runs goes on; its next process is of the new one, with its keys and none of the old. */
+START_TEST(a_bundle_is_upgraded_while_it_runs)
+{
+	OSDictionary *properties;
+	begin("good", "<key>Version</key><integer>1</integer><key>Old</key><integer>1</integer>");
+	uint64_t id = wait_state(&client, "bad", "running");
+	remove_bundle("good");
+	rig_bundle(&rig, "bad", "good", "<key>Version</key><integer>2</integer>");
+	rig_bundle(&rig, "late", "good", "");
+	rig_signal(&rig, SIGHUP);
+	wait_state(&client, "late", "running");
+	ck_assert_uint_eq(find_entry(&client, "bad", &properties), id);
+	ck_assert_uint_eq(number_of(properties, "Version"), 1);
+	ck_assert_uint_eq(number_of(properties, "OpenDextRestarts"), 0);
+	uint64_t pid = number_of(properties, "OpenDextProcess");
+	OSObjectRelease(properties);
+
+	struct DextDirectory_Control_Msg msg = { .entry = id, .what = "kill" };
+	ck_assert_int_eq(client_ask(&client, &DextDirectory_Control_Shape, &msg), kIOReturnSuccess);
+	wait_new_process(&client, "bad", pid);
+	ck_assert_uint_eq(find_entry(&client, "bad", &properties), id);
+	ck_assert_uint_eq(number_of(properties, "Version"), 2);
+	ck_assert_ptr_null(OSDictionary_getObject(properties, "Old"));
+	OSObjectRelease(properties);
 	end();
 }
 END_TEST
@@ -379,5 +449,6 @@ END_TEST
 UNIT_TESTS("dextd-drivers", never_answers_start, dies_in_start, exits_at_once, sends_garbage,
 	   calls_unknown_methods, floods, cannot_be_executed, refuses_start, next_candidate,
 	   one_winner_per_category, waits_for_a_count, reaches_for_others, grows_without_end,
-	   never_stops, stays, is_confined, one_process_for_a_server, a_repaired_bundle_starts,
-	   filter_is_required, bundles_are_read_again)
+	   removes_what_others_run_on, never_stops, stays, is_confined, one_process_for_a_server,
+	   a_repaired_bundle_starts, filter_is_required, a_bundle_is_upgraded_while_it_runs,
+	   bundles_are_read_again)

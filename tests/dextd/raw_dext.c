@@ -149,6 +149,53 @@ static void look_around(uint64_t service)
 	close(fd);
 }
 
+/* A service on a service, of which the upper is registered; and one beside them. */
+static uint64_t branch, leaf, twig;
+
+static void branch_out(uint64_t service)
+{
+	struct DextRegistrar_AddService_Msg add = { .parent = service, .userClass = "Branch" };
+	(void)ask(&DextRegistrar_AddService_Shape, &add);
+	branch = add.service;
+	add = (struct DextRegistrar_AddService_Msg){ .parent = branch, .userClass = "Leaf" };
+	(void)ask(&DextRegistrar_AddService_Shape, &add);
+	leaf = add.service;
+	add = (struct DextRegistrar_AddService_Msg){ .parent = service, .userClass = "Twig" };
+	(void)ask(&DextRegistrar_AddService_Shape, &add);
+	twig = add.service;
+	struct DextRegistrar_RegisterService_Msg reg = { .service = leaf };
+	(void)ask(&DextRegistrar_RegisterService_Shape, &reg);
+}
+
+static void count_refusal(void *context, kern_return_t status, const char *reason, void *msg)
+{
+	static unsigned refused;
+	const uint64_t *service = context;
+	(void)reason;
+	(void)msg;
+	refused += status == kIOReturnBadArgument || status == kIOReturnOffline ? 1 : 0;
+	if (refused == 3)
+		set_number(*service, "refused", refused);
+}
+
+/* The end of the twig is announced; the branch goes without, and with it the leaf. */
+static void prune(uint64_t service)
+{
+	static uint64_t self;
+	const struct DextRegistrar_EndService_Msg end = { .service = twig };
+	const struct DextRegistrar_RegisterService_Msg reg = { .service = twig };
+	const struct DextRegistrar_AddService_Msg add = { .parent = twig, .userClass = "Late" };
+	struct DextRegistrar_RemoveService_Msg remove = { .service = branch };
+	self = service;
+	channel_call(channel, &DextRegistrar_EndService_Shape, &end, 0, NULL, NULL);
+	channel_call(channel, &DextRegistrar_EndService_Shape, &end, 0, count_refusal, &self);
+	channel_call(channel, &DextRegistrar_RegisterService_Shape, &reg, 0, count_refusal, &self);
+	channel_call(channel, &DextRegistrar_AddService_Shape, &add, 0, count_refusal, &self);
+	channel_call(channel, &DextRegistrar_RemoveService_Shape, &remove, 0, NULL, NULL);
+	remove.service = twig;
+	channel_call(channel, &DextRegistrar_RemoveService_Shape, &remove, 0, NULL, NULL);
+}
+
 static void flood(uint64_t service)
 {
 	struct DextRegistrar_CopyProperties_Msg msg = { .service = service };
@@ -203,6 +250,8 @@ static void start(void *context, struct channel_call *call, void *message)
 		look_around(msg->service);
 	if (is("grows"))
 		grow(msg->service);
+	if (is("prunes"))
+		branch_out(msg->service);
 	if (is("confined")) {
 		const struct DextRegistrar_Confined_Msg confined = { .layer = "seccomp" };
 		channel_call(channel, &DextRegistrar_Confined_Shape, &confined, 0, NULL, NULL);
@@ -227,6 +276,8 @@ static void open_connection(void *context, struct channel_call *call, void *mess
 	(void)context;
 	if (is("churns"))
 		churn(msg->service);
+	if (is("prunes"))
+		prune(msg->service);
 	if (is("hangs-in-open"))
 		return;
 	if (is("dies-in-open"))
@@ -249,6 +300,8 @@ static const struct channel_method methods[] = {
 	{ &DextHost_StopService_Shape, stop },
 	{ &DextHost_OpenConnection_Shape, open_connection },
 	{ &DextHost_CloseConnection_Shape, answer },
+	{ &DextHost_ServeDriver_Shape, answer },
+	{ &DextHost_SetPowerState_Shape, answer },
 	{ &DextHost_Ping_Shape, answer },
 	{ NULL, NULL },
 };

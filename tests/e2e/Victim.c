@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The driver of the end-to-end tests. Its personality says how it starts: with the key "Misbehave"
- * it hangs in Start, dies in it, or refuses; without it, it starts, and misbehaves when called.
+ * it hangs in Start, dies in it, or refuses, itself or every client; without it, it starts, and
+ * misbehaves when called.
  */
 
 #include <errno.h>
@@ -58,37 +59,6 @@ static void hang(void)
 		pause();
 }
 
-/* How often the service started, in whatever process: its registry entry remembers. */
-static kern_return_t count_starts(Victim *self, OSDictionary *properties, uint64_t *n)
-{
-	OSNumber *before = OSDynamicCast(OSNumber, OSDictionary_getObject(properties, "Starts"));
-	*n = 1 + (before != NULL ? OSNumber_unsigned64BitValue(before) : 0);
-	OSDictionary *now = OSDictionary_withCapacity(1);
-	OSNumber *number = OSNumber_withNumber(*n, 64);
-	kern_return_t ret = kIOReturnNoMemory;
-	if (now != NULL && number != NULL &&
-	    OSDictionary_setObject(now, "Starts", OSNumber_as_OSObject(number)))
-		ret = Victim_SetProperties(self, now);
-	OSSafeReleaseNULL(number);
-	OSSafeReleaseNULL(now);
-	return ret;
-}
-
-/* What the process does that comes after the first. The third is good again. */
-enum second { SECOND_REFUSES_CLIENTS, SECOND_REFUSES, SECOND_DIES };
-
-static kern_return_t misbehave_later(Victim *self, OSDictionary *properties, enum second how)
-{
-	uint64_t n = 0;
-	kern_return_t ret = count_starts(self, properties, &n);
-	if (ret != kIOReturnSuccess || n != 2)
-		return ret;
-	if (how == SECOND_DIES)
-		abort();
-	self->ivars->refuses_clients = how == SECOND_REFUSES_CLIENTS;
-	return how == SECOND_REFUSES ? kIOReturnNotResponding : kIOReturnSuccess;
-}
-
 static kern_return_t misbehave(Victim *self)
 {
 	OSDictionary *properties = NULL;
@@ -96,20 +66,18 @@ static kern_return_t misbehave(Victim *self)
 	if (ret != kIOReturnSuccess)
 		return ret;
 	OSString *how = OSDynamicCast(OSString, OSDictionary_getObject(properties, "Misbehave"));
-	if (how == NULL)
+	if (how == NULL) {
 		ret = kIOReturnSuccess;
-	else if (OSString_isEqualToCString(how, "hang"))
+	} else if (OSString_isEqualToCString(how, "hang")) {
+		(void)Victim_SetName(self, VICTIM_HANGS);
 		hang();
-	else if (OSString_isEqualToCString(how, "die"))
+	} else if (OSString_isEqualToCString(how, "die")) {
 		abort();
-	else if (OSString_isEqualToCString(how, "second-refuses-clients"))
-		ret = misbehave_later(self, properties, SECOND_REFUSES_CLIENTS);
-	else if (OSString_isEqualToCString(how, "second-refuses"))
-		ret = misbehave_later(self, properties, SECOND_REFUSES);
-	else if (OSString_isEqualToCString(how, "second-dies"))
-		ret = misbehave_later(self, properties, SECOND_DIES);
-	else
+	} else if (OSString_isEqualToCString(how, "refuse-clients")) {
+		self->ivars->refuses_clients = true;
+	} else {
 		ret = kIOReturnNotResponding;
+	}
 	OSSafeReleaseNULL(properties);
 	return ret;
 }

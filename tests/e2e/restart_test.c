@@ -28,17 +28,12 @@ static struct rig rig;
 static io_connect_t victim;
 static IONotificationPortRef port;
 
-static void begin_with(const char *misbehave)
+static void begin(void)
 {
-	rig_start(&rig, misbehave, NULL);
+	rig_start(&rig, NULL, NULL);
 	victim = rig_open();
 	port = IONotificationPortCreate(kIOMainPortDefault);
 	ck_assert_ptr_nonnull(port);
-}
-
-static void begin(void)
-{
-	begin_with(NULL);
 }
 
 static void end(void)
@@ -455,7 +450,8 @@ static void assert_ends(const char *part)
 
 START_TEST(a_driver_that_refuses_the_client_ends_its_connection)
 {
-	begin_with("second-refuses-clients");
+	begin();
+	rig_upgrade(&rig, "refuse-clients");
 	assert_ends("the new one refuses: kIOReturnUnsupported");
 	end();
 }
@@ -463,7 +459,8 @@ END_TEST
 
 START_TEST(a_driver_that_refuses_to_start_ends_its_connections)
 {
-	begin_with("second-refuses");
+	begin();
+	rig_upgrade(&rig, "refuse");
 	assert_ends("kIOReturnNotResponding");
 	end();
 }
@@ -471,7 +468,8 @@ END_TEST
 
 START_TEST(a_call_that_waits_for_a_driver_ends_with_the_connection)
 {
-	begin_with("second-refuses");
+	begin();
+	rig_upgrade(&rig, "refuse");
 	kill_driver();
 	kern_return_t ret = IOConnectCallScalarMethod(victim, VICTIM_ECHO, NULL, 0, NULL, NULL);
 	ck_assert_msg(ret == kIOReturnAborted || ret == kIOReturnOffline, "%s",
@@ -481,12 +479,28 @@ START_TEST(a_call_that_waits_for_a_driver_ends_with_the_connection)
 }
 END_TEST
 
+static void await_name(io_service_t service, const char *name)
+{
+	uint64_t deadline = clock_deadline_ns(PATIENCE_MS);
+	io_name_t now = "";
+	while (strcmp(now, name) != 0) {
+		ck_assert_msg(clock_now_ns() < deadline, "its name is %s, not %s", now, name);
+		ck_assert_int_eq(IORegistryEntryGetName(service, now), kIOReturnSuccess);
+	}
+}
+
 START_TEST(a_driver_that_dies_in_the_restart_is_followed_by_another)
 {
 	struct told told = { 0 };
-	begin_with("second-dies");
+	begin();
+	io_service_t service = rig_wait_service("Victim");
 	tell(victim, &told);
+	rig_upgrade(&rig, "hang");
 	kill_driver();
+	await_name(service, VICTIM_HANGS);
+	rig_upgrade(&rig, NULL);
+	ck_assert_int_eq(kill((pid_t)rig_number(service, "OpenDextProcess"), SIGKILL), 0);
+	IOObjectRelease(service);
 	assert_echo(victim);
 	await_restart(&told, 2); // the second one never had the connection
 	ck_assert_int_eq(told.n, 1);

@@ -64,15 +64,16 @@ static void run(const char *program, const char *option, const char *from, const
 	ck_assert_msg(status == 0, "%s %s %s failed", program, option, from);
 }
 
-static void make_bundle(const struct rig *rig, const char *keys)
+static void make_folder(const struct rig *rig, const char *name)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/%s", rig->folder, name);
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+}
+
+static void write_plist(const struct rig *rig, const char *keys)
 {
 	char path[128], text[8192], plist[10000];
-	snprintf(path, sizeof(path), "%s/bundles", rig->folder);
-	ck_assert_int_eq(mkdir(path, 0755), 0);
-	snprintf(path, sizeof(path), "%s/bundles/victim.dext", rig->folder);
-	ck_assert_int_eq(mkdir(path, 0755), 0);
-	run("cp", "-p", need_env("VICTIM"), path);
-
 	FILE *f = fopen(need_env("VICTIM_PLIST"), "r");
 	ck_assert_ptr_nonnull(f);
 	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
@@ -83,6 +84,16 @@ static void make_bundle(const struct rig *rig, const char *keys)
 	snprintf(plist, sizeof(plist), "%s%s%s", text, keys, mark + strlen("@EXTRA@"));
 	snprintf(path, sizeof(path), "%s/bundles/victim.dext/Info.plist", rig->folder);
 	write_file(path, plist);
+}
+
+static void make_bundle(const struct rig *rig, const char *keys)
+{
+	char path[128];
+	make_folder(rig, "bundles");
+	make_folder(rig, "bundles/victim.dext");
+	snprintf(path, sizeof(path), "%s/bundles/victim.dext", rig->folder);
+	run("cp", "-p", need_env("VICTIM"), path);
+	write_plist(rig, keys);
 }
 
 static void exec_dextd(const struct rig *rig, const char *const *options, int ready_fd)
@@ -102,11 +113,17 @@ static void exec_dextd(const struct rig *rig, const char *const *options, int re
 	_exit(127);
 }
 
+static void print_misbehave(char *keys, size_t room, const char *misbehave)
+{
+	keys[0] = '\0';
+	if (misbehave != NULL)
+		snprintf(keys, room, "<key>Misbehave</key><string>%s</string>", misbehave);
+}
+
 void rig_start(struct rig *rig, const char *misbehave, const char *const *options)
 {
-	char keys[256] = "";
-	if (misbehave != NULL)
-		snprintf(keys, sizeof(keys), "<key>Misbehave</key><string>%s</string>", misbehave);
+	char keys[256];
+	print_misbehave(keys, sizeof(keys), misbehave);
 	rig_start_with(rig, keys, options);
 }
 
@@ -204,6 +221,18 @@ void rig_wait_said(const char *arguments, const char *part)
 			return;
 	} while (clock_now_ns() < deadline);
 	ck_abort_msg("dextctl %s does not say \"%s\":\n%s", arguments, part, text);
+}
+
+/* dextd has read the bundles when it lists the one that came with the change, which is empty. */
+void rig_upgrade(const struct rig *rig, const char *misbehave)
+{
+	char keys[256], mark[64];
+	print_misbehave(keys, sizeof(keys), misbehave);
+	write_plist(rig, keys);
+	snprintf(mark, sizeof(mark), "bundles/%s.dext", misbehave != NULL ? misbehave : "good");
+	make_folder(rig, mark);
+	ck_assert_int_eq(kill(rig->dextd, SIGHUP), 0);
+	rig_wait_said("status", mark);
 }
 
 void rig_control(const char *command, const char *argument)

@@ -22,6 +22,9 @@ struct rig {
 void rig_start(struct rig *rig, const char *misbehave, const char *const *options);
 /* The same, with further keys of the personality as property list text. */
 void rig_start_with(struct rig *rig, const char *keys, const char *const *options);
+/* Replaces the bundle by one with another Misbehave, NULL for none, of which the next process will
+ * be: dextd has read it. Each value at most once in a test. */
+void rig_upgrade(const struct rig *rig, const char *misbehave);
 /* Ends dextd and checks that it ended well, that no process of it is left, and that the test has no
  * more descriptors open than before. */
 void rig_stop(struct rig *rig);

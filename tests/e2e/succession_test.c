@@ -422,9 +422,10 @@ END_TEST
 
 START_TEST(a_queue_of_which_no_driver_follows_ends)
 {
-	rig_start(&rig, "second-refuses", NULL);
+	rig_start(&rig, NULL, NULL);
 	victim = rig_open();
 	open_queues();
+	rig_upgrade(&rig, "refuse");
 	kill_driver();
 	ck_assert_int_eq(dext_data_queue_wait(answers, 20000), kIOReturnOffline);
 	assert_reason("has ended");

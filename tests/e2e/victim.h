@@ -52,6 +52,8 @@ enum victim_method {
 	VICTIM_METHODS,
 };
 
+#define VICTIM_HANGS "VictimHangs" // its name from when it hangs in Start
+
 enum { VICTIM_SERVED_WORD = 1 }; // of 32 bits, of the shared memory
 
 enum victim_result {

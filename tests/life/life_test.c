@@ -148,6 +148,29 @@ START_TEST(clients_that_have_just_died_are_not_waited_for)
 }
 END_TEST
 
+/* At once the first time, then later and later: the fifth in ten seconds would be the last. */
+START_TEST(each_crash_is_followed_by_a_longer_pause)
+{
+	static const char *const pauses[] = {
+		"Ground crashed: killed by signal 9 (Killed); again in 0 ms",
+		"Ground crashed: killed by signal 9 (Killed); again in 100 ms",
+		"Ground crashed: killed by signal 9 (Killed); again in 200 ms",
+		"Ground crashed: killed by signal 9 (Killed); again in 400 ms",
+	};
+	uint64_t pid = 0;
+	tower_start("LIFE_APART", NULL);
+	for (int i = 0; i < 4; i++) {
+		pid = tower_await_process("Ground", pid);
+		ck_assert_int_eq(kill((pid_t)pid, SIGKILL), 0);
+	}
+	tower_await_process("Ground", pid);
+	tower_stop();
+	for (int i = 0; i < 3; i++)
+		tower_check_order(pauses[i], pauses[i + 1]);
+	tower_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("life");
@@ -160,6 +183,7 @@ int main(void)
 	tcase_add_test(tc, a_client_that_dies_in_its_stop_has_stopped);
 	tcase_add_loop_test(tc, a_driver_that_dies_in_a_stop_comes_again, 0, N_KINDS);
 	tcase_add_test(tc, clients_that_have_just_died_are_not_waited_for);
+	tcase_add_test(tc, each_crash_is_followed_by_a_longer_pause);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "-");

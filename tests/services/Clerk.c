@@ -219,6 +219,10 @@ kern_return_t IMPL(Clerk, Start)
 kern_return_t IMPL(Clerk, NewUserClient)
 {
 	(void)userClient;
+	if (type == 3) {
+		set_number(Clerk_as_IOService(self), "Late", 3);
+		return kIOReturnUnsupported;
+	}
 	kern_return_t ret = Clerk_AdjustBusy(self, type == 1 ? 1 : -1);
 	return ret == kIOReturnSuccess ? kIOReturnUnsupported : ret;
 }

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,33 @@ START_TEST(a_driver_that_dies_is_not_busy)
 }
 END_TEST
 
+/* The service is the same, its driver another one: that begins with what its personality says. It
+ * checks so itself: its name, and the properties that it had set or removed. */
+START_TEST(a_driver_that_is_replaced_begins_anew)
+{
+	start();
+	io_service_t clerk = rig_wait_service("Clerk");
+	ask_clerk(clerk, 3);
+	ck_assert_uint_eq(rig_number(clerk, "Late"), 3);
+	uint64_t pid = rig_number(clerk, "OpenDextProcess");
+	ck_assert_int_eq(kill((pid_t)pid, SIGKILL), 0);
+	io_service_t again = IO_OBJECT_NULL;
+	do {
+		if (again != IO_OBJECT_NULL)
+			IOObjectRelease(again);
+		again = rig_wait_service("Clerk");
+	} while (rig_number(again, "OpenDextProcess") == pid ||
+		 rig_number(again, "OpenDextProcess") == 0);
+	ck_assert(IOObjectIsEqualTo(clerk, again));
+	ck_assert_uint_eq(rig_number(again, "Late"), 0);
+	ck_assert_msg(rig_number(again, "Failed") == 0, "Clerk.c:%llu",
+		      (unsigned long long)rig_number(again, "Failed"));
+	IOObjectRelease(again);
+	IOObjectRelease(clerk);
+	rig_stop(&rig);
+}
+END_TEST
+
 /* --- coming and going --- */
 
 static void count(void *refcon, io_iterator_t iterator)
@@ -181,6 +209,7 @@ int main(void)
 	tcase_add_test(tc, a_driver_asks_the_registry);
 	tcase_add_test(tc, an_application_waits_for_quiet);
 	tcase_add_test(tc, a_driver_that_dies_is_not_busy);
+	tcase_add_test(tc, a_driver_that_is_replaced_begins_anew);
 	tcase_add_test(tc, services_come_and_go);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
