@@ -219,7 +219,7 @@ static int write_region(void *context, unsigned region, uint64_t offset, const v
 		return config_write(&card->config, offset, data, count);
 	int error = check_access(region, offset, count);
 	if (error == 0 && is_dma_register(offset)) {
-		enum card_dma_register number = (offset - REGISTER_DMA) / 8;
+		unsigned number = (unsigned)(offset - REGISTER_DMA) / 8;
 		card->dma_registers[number] = get_le(data, count);
 		if (number == CARD_COMMAND)
 			run_dma(card);
