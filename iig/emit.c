@@ -14,6 +14,12 @@ void emit_origin(struct text *out, const struct model *model)
 	     { "file", slash == NULL ? unit->file : slash + 1 });
 }
 
+void emit_copied(struct text *out, const struct model *model)
+{
+	if (model->unit->implementation != NULL)
+		EMIT(out, "$text$\n", { "text", model->unit->implementation });
+}
+
 const char *result_lead(struct arena *arena, const char *prefix, const char *result)
 {
 	bool pointer = result[strlen(result) - 1] == '*';

@@ -21,6 +21,8 @@ void emit_source(struct text *out, const struct model *model, const char *header
 
 /* The lines that every generated file begins with. */
 void emit_origin(struct text *out, const struct model *model);
+/* What the interface file has for the source, and an empty line; nothing if it has none. */
+void emit_copied(struct text *out, const struct model *model);
 
 /* "kern_return_t Class_Method(Class *self, …)" + tail. `prefix` goes before the result. */
 struct signature {

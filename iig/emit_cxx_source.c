@@ -113,6 +113,7 @@ void emit_cxx_source(struct text *out, const struct model *model, const char *he
 	struct join j = { out, model->arena };
 	emit_origin(out, model);
 	EMIT(out, "#include $header$\n\n#include <new>\n\n", { "header", header });
+	emit_copied(out, model);
 	for (size_t i = 0; i < model->n_classes; i++)
 		if (!model->classes[i]->is_extension) // its author writes C functions
 			emit_class(&j, model->classes[i]);

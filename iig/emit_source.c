@@ -341,6 +341,8 @@ static void emit_head(struct source *s, struct text *out, const char *header)
 	if (s->helpers & HELPER_CODEC_H)
 		text_add(out, "\n#include <wire/codec.h>\n");
 	text_add(out, "\n");
+	if (!s->is_cxx && !s->remote)
+		emit_copied(out, s->model);
 	for (size_t i = 0; i < s->n_extern_classes; i++)
 		EMIT(out, "extern const OSMetaClass g$cls$MetaClass;\n",
 		     { "cls", s->extern_classes[i] });

@@ -4,7 +4,8 @@
 /*
  * An interface file is C++ to libclang; its attributes are annotations
  * (interfaces/DriverKit/iig.h). Each cursor is either turned into a part of the tree or is an
- * error: nothing is skipped because it is not known. Classes (parse_class.c) of included files are
+ * error: nothing is skipped because it is not known. Comments may speak to iig, too
+ * (parse_comment.c). Classes (parse_class.c) of included files are
  * read the same way, since their methods are inherited; of everything else in an included file only
  * the types that methods use are taken.
  */
@@ -24,12 +25,6 @@ const char *parser_take(struct parser *p, CXString string)
 const char *parser_spelling(struct parser *p, CXCursor cursor)
 {
 	return parser_take(p, clang_getCursorSpelling(cursor));
-}
-
-const char *parser_doc(struct parser *p, CXCursor cursor)
-{
-	const char *comment = parser_take(p, clang_Cursor_getRawCommentText(cursor));
-	return *comment == '\0' ? NULL : comment;
 }
 
 struct location parser_locate(struct parser *p, CXSourceLocation location)
@@ -405,6 +400,7 @@ bool parse(struct unit *unit, const char *const *include_dirs, size_t n_include_
 	if (opened && unit->n_errors == 0) {
 		unit->license = read_license(&p);
 		check_directives(&p);
+		parser_read_comments(&p);
 		clang_visitChildren(clang_getTranslationUnitCursor(p.tu), visit_top, &p);
 		if (unit->n_items > 0)
 			qsort(unit->items, unit->n_items, sizeof(unit->items[0]), by_offset);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Between the files that read an interface: parse.c files, parse_class.c classes, parse_type.c
- * types. The only files that know libclang. */
+/* Between the files that read an interface: parse.c files, parse_comment.c comments,
+ * parse_class.c classes, parse_type.c types. The only files that know libclang. */
 
 #include <clang-c/Index.h>
 
@@ -22,8 +22,11 @@ const char *parser_spelling(struct parser *p, CXCursor cursor);
 struct location parser_locate(struct parser *p, CXSourceLocation location);
 struct location parser_where(struct parser *p, CXCursor cursor);
 bool parser_in_main_file(struct parser *p, CXCursor cursor);
-/* The comment above a declaration; NULL: none. */
+/* The comment above a declaration; NULL: none, or it speaks to iig. */
 const char *parser_doc(struct parser *p, CXCursor cursor);
+
+/* What comments of the main file say to iig. */
+void parser_read_comments(struct parser *p);
 
 /* The class of that name; made if it is new. */
 struct class *parser_class(struct parser *p, CXCursor declaration);

@@ -129,7 +129,8 @@ struct item {
 struct unit {
 	struct arena *arena;
 	const char *file;
-	const char *license; // its SPDX expression, or NULL
+	const char *license;        // its SPDX expression, or NULL
+	const char *implementation; // for the generated source; NULL: none
 	struct item *items;
 	size_t n_items;
 	struct class **classes; // of all files, in the order they were met

@@ -75,6 +75,10 @@
  * count. What does not fit is kIOReturnOverrun, on the side that sends and on the one that
  * receives: nothing is cut. A void method is oneway. C passes every argument, defaults too.
  *
+ * Lines of a comment between "@iig implementation" and "@iig end" are copied into the generated
+ * source, behind its #includes: into that of --cxx-impl where the classes are implemented in C++,
+ * into none with --remote. Such a comment documents nothing.
+ *
  * A LOCALONLY method X_f(…, void *context, function), where the function takes that context first
  * and has a typedef, gets a form X(…, block) for compilers that know blocks: the block takes what
  * the function takes behind the context. It is NULL where both may be. What the method promises is

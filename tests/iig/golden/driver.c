@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include <limits.h>
+
 /* ---- DriverTransfer ---- */
 
 bool DriverTransfer_super_init(DriverTransfer *self)

@@ -4,6 +4,8 @@
 
 #include <new>
 
+#include <limits.h>
+
 /* ---- DriverTransfer ---- */
 
 namespace

@@ -8,6 +8,10 @@
 
 #include <wire/codec.h>
 
+#include <assert.h>
+
+static_assert(kWidgetGreen == -1, "this goes into the source, and not into the header");
+
 extern const OSMetaClass gIOServiceMetaClass;
 
 /* Copy a name into its room, terminator included. */
