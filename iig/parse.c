@@ -265,15 +265,22 @@ static enum CXChildVisitResult visit_top(CXCursor cursor, CXCursor parent, CXCli
 	return CXChildVisit_Continue;
 }
 
-/* Of the preprocessor's directives only these have a meaning in the generated header. */
-static void check_directives(struct parser *p)
+CXToken *parser_tokens(struct parser *p, unsigned *count)
 {
 	CXSourceLocation begin = clang_getLocationForOffset(p->tu, p->main_file, 0);
 	CXSourceLocation end =
 		clang_getLocationForOffset(p->tu, p->main_file, (unsigned)p->source_size);
 	CXToken *tokens = NULL;
-	unsigned count = 0;
-	clang_tokenize(p->tu, clang_getRange(begin, end), &tokens, &count);
+	*count = 0;
+	clang_tokenize(p->tu, clang_getRange(begin, end), &tokens, count);
+	return tokens;
+}
+
+/* Of the preprocessor's directives only these have a meaning in the generated header. */
+static void check_directives(struct parser *p)
+{
+	unsigned count;
+	CXToken *tokens = parser_tokens(p, &count);
 	unsigned last_line = 0;
 	for (unsigned i = 0; i < count; i++) {
 		struct location where = parser_locate(p, clang_getTokenLocation(p->tu, tokens[i]));

@@ -81,12 +81,8 @@ static void read_comment(struct parser *p, const char *comment, struct location 
 
 void parser_read_comments(struct parser *p)
 {
-	CXSourceLocation begin = clang_getLocationForOffset(p->tu, p->main_file, 0);
-	CXSourceLocation end =
-		clang_getLocationForOffset(p->tu, p->main_file, (unsigned)p->source_size);
-	CXToken *tokens = NULL;
-	unsigned count = 0;
-	clang_tokenize(p->tu, clang_getRange(begin, end), &tokens, &count);
+	unsigned count;
+	CXToken *tokens = parser_tokens(p, &count);
 	for (unsigned i = 0; i < count; i++)
 		if (clang_getTokenKind(tokens[i]) == CXToken_Comment)
 			read_comment(p, parser_take(p, clang_getTokenSpelling(p->tu, tokens[i])),

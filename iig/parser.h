@@ -25,6 +25,8 @@ bool parser_in_main_file(struct parser *p, CXCursor cursor);
 /* The comment above a declaration; NULL: none, or it speaks to iig. */
 const char *parser_doc(struct parser *p, CXCursor cursor);
 
+/* The main file's tokens, comments too: for clang_disposeTokens. */
+CXToken *parser_tokens(struct parser *p, unsigned *count);
 /* What comments of the main file say to iig. */
 void parser_read_comments(struct parser *p);
 
