@@ -191,7 +191,9 @@ kern_return_t IOServiceOpen(io_service_t service, task_port_t owningTask, uint32
  * (<opendext/client.h>). `oflag`: as for open(). A negative number, as all errors are. */
 int IOServiceOpenAsFileDescriptor(io_service_t service, int oflag);
 /* Close and release. Calls under way on other threads end; what is mapped is unmapped. Outstanding
- * asynchronous calls complete with kIOReturnAborted. */
+ * asynchronous calls complete with kIOReturnAborted. The connection's descriptors and memory may
+ * stay a while with a thread that called on it last: until that thread calls on another, or ends.
+ */
 kern_return_t IOServiceClose(io_connect_t connect);
 
 /* Further references to a connection: IOServiceClose ends it whoever has any, and each of the
